@@ -1,0 +1,164 @@
+"""The gated linear RNN of paper A: a linear recurrence between two multiplicative gates."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
+
+from ..errors import InputError
+from ..scan import linear_scan
+from .layer import Layer
+
+
+class GatedRNN(Layer[Array]):
+    """h_t = lambda * h_{t-1} + g_in(x_t), y_t = D g_out(h_t), with g(z) = (W_m z) * (W_x z) (paper A, eq. 2).
+
+    There are no biases: x_t has a constant 1 appended instead. The recurrent weights are `lambda = exp(-exp(nu))`, in
+    [0, 1], or with `recurrence="dense"` a full matrix A in place of lambda. The state is h, `(n,)`.
+    """
+
+    recurrent: Float[Array, " n"] | Float[Array, "n n"]
+    """nu (diagonal), or A (dense)."""
+    w_in_m: Float[Array, "n in_plus_1"]
+    w_in_x: Float[Array, "n in_plus_1"]
+    w_out_m: Float[Array, "g n"]
+    w_out_x: Float[Array, "g n"]
+    readout: Float[Array, "out g"]
+    """D."""
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        hidden_size: int | None = None,
+        gate_size: int | None = None,
+        recurrence: Literal["diagonal", "dense"] = "diagonal",
+        key: PRNGKeyArray,
+    ):
+        """A random layer with n = `hidden_size` neurons and g = `gate_size` rows of the output gate.
+
+        Weights are drawn from N(0, 1/fan_in). lambda is uniform over (0.01, 0.99); the dense A has the same spectrum,
+        in a random orthogonal basis. Both sizes are twice `in_size` if not given.
+        """
+        n = 2 * in_size if hidden_size is None else hidden_size
+        g = 2 * in_size if gate_size is None else gate_size
+        keys = jax.random.split(key, 7)
+
+        def normal(key, *shape):
+            return jax.random.normal(key, shape) / shape[-1] ** 0.5
+
+        lam = jax.random.uniform(keys[0], (n,), minval=0.01, maxval=0.99)
+        if recurrence == "diagonal":
+            self.recurrent = _nu(lam)
+        elif recurrence == "dense":
+            basis = jax.random.orthogonal(keys[6], n)
+            self.recurrent = (basis * lam) @ basis.T
+        else:
+            raise InputError(f"unknown recurrence {recurrence!r}; use 'diagonal' or 'dense'")
+        self.w_in_m, self.w_in_x = normal(keys[1], n, in_size + 1), normal(keys[2], n, in_size + 1)
+        self.w_out_m, self.w_out_x = normal(keys[3], g, n), normal(keys[4], g, n)
+        self.readout = normal(keys[5], out_size, g)
+
+    @classmethod
+    def from_weights(
+        cls,
+        lam: Float[ArrayLike, " n"] | Float[ArrayLike, "n n"],
+        w_in_m: Float[ArrayLike, "n in_plus_1"],
+        w_in_x: Float[ArrayLike, "n in_plus_1"],
+        w_out_m: Float[ArrayLike, "g n"],
+        w_out_x: Float[ArrayLike, "g n"],
+        readout: Float[ArrayLike, "out g"],
+    ) -> "GatedRNN":
+        """The layer with the given weights. `lam` is lambda, `(n,)` in [0, 1]; or `(n, n)`, the matrix A of a dense one."""
+        lam = jnp.asarray(lam)
+        w_in_m, w_in_x, w_out_m, w_out_x, readout = map(jnp.asarray, (w_in_m, w_in_x, w_out_m, w_out_x, readout))
+        n, g = lam.shape[0] if lam.ndim else 0, readout.shape[-1]
+        if not (
+            lam.shape in ((n,), (n, n))
+            and w_in_m.ndim == 2
+            and readout.ndim == 2
+            and w_in_m.shape == w_in_x.shape
+            and w_in_m.shape[0] == n
+            and w_out_m.shape == w_out_x.shape == (g, n)
+        ):
+            raise InputError(
+                f"lam, w_in_m, w_in_x, w_out_m, w_out_x, readout have shapes {lam.shape}, {w_in_m.shape}, {w_in_x.shape},"
+                f" {w_out_m.shape}, {w_out_x.shape}, {readout.shape};"
+                " they must be (n,) or (n, n), (n, in + 1) twice, (g, n) twice, (out, g)"
+            )
+        if lam.ndim == 1 and not bool(jnp.all((lam >= 0) & (lam <= 1))):
+            worst = lam[jnp.argmax(jnp.where(jnp.isnan(lam), jnp.inf, jnp.abs(lam - 0.5)))]
+            raise InputError(f"lambda contains {worst}; every entry must lie in [0, 1]")
+        recurrent = _nu(lam) if lam.ndim == 1 else lam
+        return eqx.tree_at(
+            lambda l: (l.recurrent, l.w_in_m, l.w_in_x, l.w_out_m, l.w_out_x, l.readout),
+            cls(1, 1, key=jax.random.key(0)),
+            (recurrent, w_in_m, w_in_x, w_out_m, w_out_x, readout),
+        )
+
+    @property
+    def in_size(self) -> int:
+        return self.w_in_m.shape[1] - 1
+
+    @property
+    def out_size(self) -> int:
+        return self.readout.shape[0]
+
+    @property
+    def hidden_size(self) -> int:
+        """n, the number of hidden neurons."""
+        return self.w_in_m.shape[0]
+
+    @property
+    def gate_size(self) -> int:
+        """g, the number of rows of the output gate."""
+        return self.w_out_m.shape[0]
+
+    @property
+    def recurrence(self) -> Literal["diagonal", "dense"]:
+        return "diagonal" if self.recurrent.ndim == 1 else "dense"
+
+    @property
+    def lam(self) -> Float[Array, " n"] | Float[Array, "n n"]:
+        """lambda, the recurrent weights `(n,)`; the matrix A, `(n, n)`, of a dense layer."""
+        return jnp.exp(-jnp.exp(self.recurrent)) if self.recurrence == "diagonal" else self.recurrent
+
+    def init_state(self) -> Float[Array, " n"]:
+        return jnp.zeros(self.hidden_size, self.readout.dtype)
+
+    def prefill(self, state, xs, *, resets=None):
+        xs = self._tokens(xs, like=self.readout)
+        xs = jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1)
+        gated = _gate(xs, self.w_in_m, self.w_in_x)
+        if self.recurrence == "diagonal":
+            h = linear_scan(self.lam, gated, state, resets=resets)
+        else:
+            h = _dense_scan(self.lam, gated, state, resets)
+        ys = _gate(h, self.w_out_m, self.w_out_x) @ self.readout.T
+        return jnp.concatenate([state[None], h])[-1], ys
+
+
+def _gate(z: Array, w_m: Array, w_x: Array) -> Array:
+    """g(z) = (W_m z) * (W_x z). Both products are one matrix product: a training step gains a quarter of its time."""
+    m, x = jnp.split(z @ jnp.concatenate([w_m, w_x]).T, 2, axis=-1)
+    return m * x
+
+
+def _nu(lam: Array) -> Array:
+    """nu = log(-log(lambda)), kept finite where lambda is 0 or 1 so that gradients are; exp(-exp(nu)) is lambda still."""
+    return jnp.clip(jnp.log(-jnp.log(lam)), -60, 10)
+
+
+def _dense_scan(a, gated, state, resets):
+    """h_t = A h_{t-1} + b_t. A product of matrices a step would cost more than it saves, so time runs in order."""
+
+    def step(h, token):
+        b, fresh = token
+        h = b + (a @ h if fresh is None else a @ jnp.where(fresh, 0, h))
+        return h, h
+
+    return lax.scan(step, state, (gated, resets))[1]

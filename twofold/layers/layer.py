@@ -1,0 +1,79 @@
+"""What a layer is: one function of a sequence, with a parallel face and a step-by-step face."""
+
+import abc
+from typing import Generic, TypeVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Float, Shaped
+
+from ..errors import InputError
+
+State = TypeVar("State")
+
+
+class Layer(eqx.Module, Generic[State]):
+    """A causal sequence layer, unbatched and time first; `jax.vmap` makes batches.
+
+    The law of every layer: folding `step` over a sequence equals `prefill`; splitting a sequence anywhere equals not
+    splitting it; and a reset equals a fresh state.
+    """
+
+    in_size: eqx.AbstractVar[int]
+    out_size: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def init_state(self) -> State:
+        """The state before the first token: a pytree of arrays whose shapes never change."""
+
+    @abc.abstractmethod
+    def prefill(
+        self,
+        state: State,
+        xs: Shaped[ArrayLike, "time *features"],
+        *,
+        resets: Bool[ArrayLike, " time"] | None = None,
+    ) -> tuple[State, Float[Array, "time out"]]:
+        """Take in many tokens in parallel.
+
+        **Arguments:**
+
+        - `state`: what came before, from `init_state`, `prefill` or `step`.
+        - `xs`: the tokens, `(time, in_size)`.
+        - `resets`: where true, the token is the first of a new sequence, as if the state were fresh.
+
+        **Returns:** the state after the last token, and the outputs `(time, out_size)`.
+
+        **Raises:** `InputError` if the shapes do not fit.
+        """
+
+    def step(
+        self, state: State, x: Shaped[ArrayLike, "*features"]
+    ) -> tuple[State, Float[Array, " out"]]:
+        """Take in one token, `(in_size,)`, in constant time and memory; returns the new state and the output."""
+        state, ys = self.prefill(state, jnp.asarray(x)[None])
+        return state, ys[0]
+
+    def __call__(
+        self, xs: Shaped[ArrayLike, "time *features"], *, resets: Bool[ArrayLike, " time"] | None = None
+    ) -> Float[Array, "time out"]:
+        """The outputs `(time, out_size)` of a whole sequence `(time, in_size)`, from a fresh state."""
+        return self.prefill(self.init_state(), xs, resets=resets)[1]
+
+    def _tokens(self, xs, like: Array) -> Array:
+        """`xs` as an array of the dtype of `like`, a parameter; an error if it is not `(time, in_size)`."""
+        xs = jnp.asarray(xs)
+        if xs.ndim != 2 or xs.shape[1] != self.in_size:
+            raise InputError(
+                f"{type(self).__name__} takes tokens of {self.in_size} features, (time, {self.in_size});"
+                f" got an array of shape {xs.shape}"
+            )
+        return xs.astype(like.dtype)
+
+
+def head_size(name: str, size: int, num_heads: int) -> int:
+    """The size of each of `num_heads` equal heads of a total of `size`, or an `InputError`."""
+    if num_heads < 1 or size % num_heads:
+        raise InputError(f"{name} has size {size}, which does not split into num_heads = {num_heads} equal heads")
+    return size // num_heads

@@ -1,0 +1,80 @@
+"""Causal linear self-attention: the layer that paper A finds inside gated RNNs."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
+
+from ..errors import InputError
+from ..scan import kv_scan
+from .layer import Layer, head_size
+
+
+class LinearSelfAttention(Layer[Array]):
+    """y_t = sum over heads of [sum_{s<=t} (W_V x_s)(W_K x_s)^T] W_Q x_t (paper A, eq. 3).
+
+    The bracket, the fast weights W_t of paper A, is the state: `(heads, d_k, d_v)`, transposed. Heads are added up, not
+    concatenated: each W_V maps to the whole output, which takes in the usual output projection.
+    """
+
+    w_v: Float[Array, "heads out in"]
+    w_k: Float[Array, "heads d_k in"]
+    w_q: Float[Array, "heads d_k in"]
+
+    def __init__(
+        self, in_size: int, out_size: int, *, num_heads: int = 1, key_size: int | None = None, key: PRNGKeyArray
+    ):
+        """Weights are drawn from N(0, 1/in_size), as for the teacher of paper A's section 3.
+
+        `key_size` is d_k, the size of each head's keys and queries: in_size / num_heads if not given.
+        """
+        if key_size is None:
+            key_size = head_size("in_size", in_size, num_heads)
+        keys = jax.random.split(key, 3)
+        rows = out_size, key_size, key_size
+        self.w_v, self.w_k, self.w_q = (
+            jax.random.normal(k, (num_heads, r, in_size)) / in_size**0.5 for k, r in zip(keys, rows)
+        )
+
+    @classmethod
+    def from_weights(
+        cls,
+        w_v: Float[ArrayLike, "*heads out in"],
+        w_k: Float[ArrayLike, "*heads d_k in"],
+        w_q: Float[ArrayLike, "*heads d_k in"],
+    ) -> "LinearSelfAttention":
+        """The layer with the given weights: each `(rows, in_size)`, or all with a leading axis for heads."""
+        weights = [jnp.asarray(w) for w in (w_v, w_k, w_q)]
+        shapes = [w.shape for w in weights]
+        if weights[0].ndim == 2:
+            weights = [w[None] for w in weights]
+        v, k, q = weights
+        if not (v.ndim == k.ndim == q.ndim == 3 and k.shape == q.shape and v.shape[::2] == k.shape[::2]):
+            raise InputError(
+                f"w_v, w_k, w_q have shapes {', '.join(map(str, shapes))}; they must be (d_v, in), (d_k, in), (d_k, in),"
+                " or all with the same leading axis for heads"
+            )
+        layer = cls(1, 1, key=jax.random.key(0))
+        return eqx.tree_at(lambda l: (l.w_v, l.w_k, l.w_q), layer, tuple(weights))
+
+    @property
+    def in_size(self) -> int:
+        return self.w_v.shape[2]
+
+    @property
+    def out_size(self) -> int:
+        return self.w_v.shape[1]
+
+    @property
+    def num_heads(self) -> int:
+        return self.w_v.shape[0]
+
+    def init_state(self) -> Float[Array, "heads d_k out"]:
+        return jnp.zeros((self.num_heads, self.w_k.shape[1], self.out_size), self.w_v.dtype)
+
+    def prefill(self, state, xs, *, resets=None):
+        xs = self._tokens(xs, like=self.w_v)
+        v, k, q = (jnp.einsum("hri,ti->thr", w, xs) for w in (self.w_v, self.w_k, self.w_q))
+        out, state = kv_scan(q, k, v, state, resets=resets)
+        return state, jnp.sum(out, 1)

@@ -1,0 +1,6 @@
+"""The primitive that everything rests on, h_t = a_t * h_{t-1} + b_t, and its shapes in softmax and linear attention."""
+
+from .fold import softmax_fold as softmax_fold
+from .kv import kv_scan as kv_scan
+from .linear import linear_scan as linear_scan
+from .softmax import SoftmaxState as SoftmaxState, softmax_scan as softmax_scan

@@ -1,0 +1,105 @@
+"""Softmax attention of one query over all tokens, as a many-to-one recurrence in constant memory."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import ArrayLike, Float
+
+from ..errors import InputError
+from .dispatch import Implementation, choose
+from .softmax import SoftmaxState, checked_tokens
+
+def softmax_fold(
+    query: Float[ArrayLike, "heads d_k"],
+    keys: Float[ArrayLike, "time heads d_k"],
+    values: Float[ArrayLike, "time heads dim"],
+    state: SoftmaxState | None = None,
+    *,
+    block_size: int = 128,
+    implementation: Implementation = "auto",
+) -> tuple[Float[Array, "heads dim"], SoftmaxState]:
+    """Softmax attention of one query over all tokens, as a many-to-one RNN folded block by block (paper B, section 3.1).
+
+    **Arguments:**
+
+    - `query`: q, `(heads, d_k)`. Scores are s_i = <q, k_i>: scale the query by 1/sqrt(d_k) where that is wanted.
+    - `keys`, `values`: `(time, heads, d_k)` and `(time, heads, dim)`.
+    - `state`: what came before; empty if not given.
+    - `block_size`: tokens a step. Beside its arguments the fold and its gradient need memory for one block of scores.
+
+    **Returns:** the output `(heads, dim)` and the state, whose `output` it is.
+
+    **Raises:** `InputError` if the shapes do not fit.
+
+    The gradient recomputes each block's scores. Reverse mode of any order works; forward mode does not.
+    """
+    choose(implementation)
+    query, keys = jnp.asarray(query), jnp.asarray(keys)
+    if query.ndim != 2 or keys.ndim != 3 or keys.shape[1:] != query.shape:
+        raise InputError(f"keys have shape {keys.shape}; a query of shape {query.shape} needs (time, heads, d_k)")
+    if block_size < 1:
+        raise InputError(f"block_size is {block_size}; it must be at least 1")
+    _, values, state, _ = checked_tokens(keys[..., 0], values, state, None)
+    blocks = _blocks(min(block_size, max(len(keys), 1)), keys, values, jnp.ones(len(keys), bool))
+    state = _fold(query, *blocks, state)
+    return state.output, state
+
+
+def _blocks(size, *arrays):
+    """Each array's time axis as (blocks, size), padded with zeros (False)."""
+    padded = [jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)) for x in arrays]
+    return [x.reshape((-1, size) + x.shape[1:]) for x in padded]
+
+
+def _block_scores(query, keys, present):
+    return jnp.where(present[:, None], jnp.einsum("hk,thk->th", query, keys), -jnp.inf)
+
+
+@jax.custom_vjp
+def _fold(query, keys, values, present, state):
+    def absorb(state, block):
+        keys, values, present = block
+        scores = _block_scores(query, keys, present)
+        maximum = jnp.maximum(state.maximum, jnp.max(scores, 0))
+        weights, kept = jnp.exp(scores - maximum), state.normaliser * jnp.exp(state.maximum - maximum)
+        normaliser = kept + jnp.sum(weights, 0)
+        divisor = jnp.where(normaliser == 0, 1, normaliser)
+        mean = jnp.einsum("th,thd->hd", weights / divisor, values)
+        output = (kept / divisor)[:, None] * state.output + mean
+        return SoftmaxState(maximum, normaliser, output), None
+
+    return lax.scan(absorb, state, (keys, values, present))[0]
+
+
+def _fold_forward(query, keys, values, present, state):
+    last = _fold(query, keys, values, present, state)
+    return last, (query, keys, values, present, state, last)
+
+
+def _fold_backward(saved, g):
+    query, keys, values, present, state, last = saved
+    divisor = jnp.where(last.normaliser == 0, 1, last.normaliser)
+    d_logsum = g.normaliser * last.normaliser
+    small = jnp.sum(g.output * last.output, -1) - d_logsum
+    scores = jax.vmap(_block_scores, (None, 0, 0))(query, keys, present)
+    winners = jnp.sum(scores == last.maximum, (0, 1)) + (state.maximum == last.maximum)
+    reference = (g.maximum - d_logsum) / jnp.maximum(winners, 1).astype(g.maximum.dtype)
+
+    def pull_back(d_query, block):
+        keys, values, present = block
+        scores = _block_scores(query, keys, present)
+        share = jnp.exp(scores - last.maximum) / divisor
+        dscores = share * (jnp.einsum("hd,thd->th", g.output, values) - small)
+        dscores = dscores + jnp.where(scores == last.maximum, reference, 0)
+        d_query = d_query + jnp.einsum("th,thk->hk", dscores, keys)
+        return d_query, (dscores[..., None] * query, share[..., None] * g.output)
+
+    d_query, (d_keys, d_values) = lax.scan(pull_back, jnp.zeros_like(query), (keys, values, present))
+    share = jnp.exp(state.maximum - last.maximum) / divisor  # of one unit of the initial normaliser
+    pull = share * (jnp.sum(g.output * state.output, -1) - small)
+    d_maximum = state.normaliser * pull + jnp.where(state.maximum == last.maximum, reference, 0)
+    d_output = (state.normaliser * share)[:, None] * g.output
+    return d_query, d_keys, d_values, None, SoftmaxState(d_maximum, pull, d_output)
+
+
+_fold.defvjp(_fold_forward, _fold_backward)

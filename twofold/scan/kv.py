@@ -1,0 +1,133 @@
+"""Linear attention as a recurrence with a matrix for its state, computed chunk by chunk from matrix products."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import ArrayLike, Bool, Float
+
+from ..errors import InputError
+from .dispatch import Implementation, choose
+
+CHUNK = 64  # Tokens a chunk: large enough for matrix products, small enough for its score matrix to stay in cache.
+
+
+def kv_scan(
+    q: Float[ArrayLike, "time heads d_k"],
+    k: Float[ArrayLike, "time heads d_k"],
+    v: Float[ArrayLike, "time heads d_v"],
+    state: Float[ArrayLike, "heads d_k d_v"] | None = None,
+    *,
+    resets: Bool[ArrayLike, " time"] | None = None,
+    implementation: Implementation = "auto",
+) -> tuple[Float[Array, "time heads d_v"], Float[Array, "heads d_k d_v"]]:
+    """Causal linear attention without a normaliser: o_t = sum_{s<=t} v_s <k_s, q_t> (paper A, section 2.1).
+
+    As a recurrence: S_t = S_{t-1} + k_t v_t^T, o_t = S_t^T q_t. S is the transpose of the paper's fast weights W.
+
+    **Arguments:**
+
+    - `q`, `k`: queries and keys, `(time, heads, d_k)`.
+    - `v`: values, `(time, heads, d_v)`.
+    - `state`: S_0, `(heads, d_k, d_v)`; zeros if not given.
+    - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN or inf.
+
+    **Returns:** the outputs `(time, heads, d_v)` and the state after the last token.
+
+    **Raises:** `InputError` if the shapes do not fit.
+
+    Memory is O(time): the states within a chunk are never formed, neither here nor in the gradient, which is three
+    such scans. Reverse mode of any order works; forward mode does not. The result has the rounding of a sum over all
+    tokens.
+    """
+    choose(implementation)
+    q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
+    if not (q.ndim == k.ndim == v.ndim == 3 and q.shape == k.shape and q.shape[:2] == v.shape[:2]):
+        raise InputError(
+            f"q, k, v have shapes {q.shape}, {k.shape}, {v.shape};"
+            " they must be (time, heads, d_k) twice and (time, heads, d_v)"
+        )
+    needed = (q.shape[1], q.shape[2], v.shape[2])
+    state = jnp.zeros(needed, v.dtype) if state is None else jnp.asarray(state)
+    if state.shape != needed:
+        raise InputError(f"state has shape {state.shape}; these q, k, v need (heads, d_k, d_v) = {needed}")
+    if resets is not None and jnp.shape(resets) != q.shape[:1]:
+        raise InputError(f"resets have shape {jnp.shape(resets)}; q of shape {q.shape} needs {q.shape[:1]}")
+    segments = jnp.zeros(len(q), jnp.int32) if resets is None else jnp.cumsum(jnp.asarray(resets), dtype=jnp.int32)
+    if resets is None:
+        return _scan(q, k, v, state, segments, jnp.int32(0), False)
+    return _scan_without_leaks(q, k, v, state, segments)
+
+
+def _scan_without_leaks(q, k, v, state, segments):
+    """The scan, where NaN and inf stay in their segment although matrix products run across segments (0 * NaN = NaN)."""
+    clean = [jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v)]
+    out, last = _scan(*clean, state, segments, jnp.int32(0), False)
+    # Zero times a bad entry is NaN, and NaN it stays until the next reset, just as in the recurrence.
+    marks = lax.stop_gradient(0 * v + 0 * jnp.sum(k, -1, keepdims=True))
+
+    def taint(carry, token):
+        mark, segment = token
+        total, current = carry
+        total = mark + jnp.where(segment == current, total, 0)
+        return (total, segment), total
+
+    (last_taint, _), taints = lax.scan(taint, (jnp.zeros_like(v[0]), jnp.int32(0)), (marks, segments))
+    own = lax.stop_gradient(0 * jnp.sum(q, -1, keepdims=True))
+    return out + taints + own, last + last_taint[:, None, :]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _scan(q, k, v, state, segments, segment, reverse):
+    """Chunks in order of time, or reversed: o_t = sum_{s>=t}. `segment`: which segment the initial state belongs to."""
+    time = len(q)
+    size = max(1, min(CHUNK, time))
+    padding = -time % size
+
+    def split(x, **how):
+        return jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), **how).reshape((-1, size) + x.shape[1:])
+
+    position = jnp.arange(size)
+    earlier = position[:, None] <= position if reverse else position[:, None] >= position
+
+    def step(carry, chunk):
+        state, current = carry
+        q, k, v, segments = chunk
+        seen = earlier & (segments[:, None] == segments)
+        scores = jnp.where(seen, jnp.einsum("thk,shk->hts", q, k), 0)
+        before = jnp.where((segments == current)[:, None, None], jnp.einsum("thk,hkv->thv", q, state), 0)
+        out = jnp.einsum("hts,shv->thv", scores, v) + before
+        end = segments[0 if reverse else -1]
+        ending = jnp.where((segments == end)[:, None, None], k, 0)
+        state = jnp.where(end == current, state, 0) + jnp.einsum("shk,shv->hkv", ending, v)
+        return (state, end), out
+
+    if time == 0:
+        return jnp.zeros(v.shape, v.dtype), state
+    chunks = split(q), split(k), split(v), split(segments, mode="edge")
+    (state, _), out = lax.scan(step, (state, segment), chunks, reverse=reverse)
+    return out.reshape((-1,) + v.shape[1:])[:time], state
+
+
+def _scan_forward(q, k, v, state, segments, segment, reverse):
+    return _scan(q, k, v, state, segments, segment, reverse), (q, k, v, state, segments, segment)
+
+
+def _scan_backward(reverse, saved, cotangents):
+    """Each gradient is linear attention again: <v_s, g_t> are the scores, and time runs back for keys and values."""
+    q, k, v, state, segments, segment = saved
+    g, g_state = cotangents
+    if len(q) == 0:
+        return q, k, v, g_state, None, None
+    other_end = segments[0 if reverse else -1]
+    transposed = jnp.swapaxes(g_state, 1, 2)
+    dq, _ = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse)
+    dk, _ = _scan(v, g, q, transposed, segments, other_end, not reverse)
+    dv, dstate = _scan(k, q, g, g_state, segments, other_end, not reverse)
+    start = segments[-1 if reverse else 0]
+    dstate = jnp.where(start == segment, dstate, 0)
+    return dq, dk, dv, dstate, None, None
+
+
+_scan.defvjp(_scan_forward, _scan_backward)

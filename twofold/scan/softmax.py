@@ -1,0 +1,170 @@
+"""Softmax attention of a fixed query as a recurrence: over all prefixes (scan), or the whole alone (fold)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import ArrayLike, Bool, Float
+
+from ..errors import InputError
+from .dispatch import Implementation, choose
+
+# Stands for "nothing seen yet": below every real score, yet finite, so that differences of maxima are never inf - inf.
+EMPTY = -1e30
+
+
+class SoftmaxState(NamedTuple):
+    """What softmax attention needs to remember of all tokens so far (paper B, section 3.1).
+
+    The weights of the tokens 1..t relative to the largest sum to `normaliser`; their average value is `output`.
+    """
+
+    maximum: Float[Array, " heads"]
+    """m_t: the largest score so far."""
+    normaliser: Float[Array, " heads"]
+    """c_t: sum of exp(s_i - m_t)."""
+    output: Float[Array, "heads dim"]
+    """o_t = a_t / c_t: the attention output so far."""
+
+    @classmethod
+    def empty(cls, heads: int, dim: int, dtype=None) -> "SoftmaxState":
+        """The state before the first token."""
+        dtype = jnp.result_type(float) if dtype is None else dtype
+        return cls(jnp.full((heads,), EMPTY, dtype), jnp.zeros((heads,), dtype), jnp.zeros((heads, dim), dtype))
+
+
+def softmax_scan(
+    scores: Float[ArrayLike, "time heads"],
+    values: Float[ArrayLike, "time heads dim"],
+    state: SoftmaxState | None = None,
+    *,
+    resets: Bool[ArrayLike, " time"] | None = None,
+    implementation: Implementation = "auto",
+) -> tuple[Float[Array, "time heads dim"], SoftmaxState]:
+    """Prefix softmax attention: o_t = sum_{i<=t} exp(s_i) v_i / sum_{i<=t} exp(s_i), for every t (paper B, section 3.2).
+
+    **Arguments:**
+
+    - `scores`: s_t, `(time, heads)`. A score of -inf masks its token; while all are masked the output is zero.
+    - `values`: v_t, `(time, heads, dim)`.
+    - `state`: what came before, from an earlier call; empty if not given.
+    - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN.
+
+    **Returns:** the outputs `(time, heads, dim)` and the state after the last token.
+
+    **Raises:** `InputError` if the shapes do not fit.
+
+    With alpha_t = exp(s_t - logsumexp(s_1..s_t)) the output is the gated recurrence
+    o_t = (1 - alpha_t) o_{t-1} + alpha_t v_t, and the gradient is the same recurrence in reverse, every factor of it
+    in [0, 1]: exact for scores of any size. Adding a constant to all scores changes nothing. The absolute error in float32
+    is about 2e-5 of the largest value after 1e5 tokens. Reverse mode of any order works; forward mode does not.
+    """
+    choose(implementation)
+    scores, values, state, resets = checked_tokens(scores, values, state, resets)
+    return _scan(scores, values, state, resets)
+
+
+def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxState, Array, Array]:
+    """The state after one more token, the token's share alpha, and the share 1 - alpha of what came before."""
+    m, c, o = state
+    maximum = jnp.maximum(m, score)
+    weight, kept = jnp.exp(score - maximum), c * jnp.exp(m - maximum)
+    normaliser = weight + kept
+    # All tokens masked so far: no share for anyone. (A NaN normaliser must stay NaN, hence not `> 0`.)
+    divisor = jnp.where(normaliser == 0, 1, normaliser)
+    alpha = weight / divisor
+    # Moving towards the value, rather than weighing both, keeps an average of equal values exact over any length.
+    output = o + alpha[..., None] * (value - o)
+    return SoftmaxState(maximum, normaliser, output), alpha, kept / divisor
+
+
+@jax.custom_vjp
+def _scan(scores, values, state, resets):
+    out, state, _, _ = _scan_with_gates(scores, values, state, resets)
+    return out, state
+
+
+def _scan_with_gates(scores, values, state, resets):
+    empty = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
+
+    def step(state, token):
+        score, value, fresh = token
+        if fresh is not None:
+            state = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), empty, state)
+        state, alpha, kept = _absorb(state, score, value)
+        return state, (state.output, alpha, kept)
+
+    state, (out, alpha, kept) = lax.scan(step, state, (scores, values, resets))
+    return out, state, alpha, kept
+
+
+def _scan_forward(scores, values, state, resets):
+    out, last, alpha, kept = _scan_with_gates(scores, values, state, resets)
+    return (out, last), (scores, values, state, resets, out, last, alpha, kept)
+
+
+def _scan_backward(saved, cotangents):
+    scores, values, state, resets, out, last, alpha, kept = saved
+    g, g_last = cotangents
+
+    def step(carry, token):
+        """R_t = g_t + (1 - alpha_{t+1}) R_{t+1}, and r_t likewise from <g_t, o_t>."""
+        g_t, inner, score_share, share, fresh, value = token
+        big, small = carry
+        big, small = big + g_t, small + inner
+        dvalue = score_share[..., None] * big
+        dscore = jnp.sum(dvalue * value, -1) - score_share * small
+        carry = share[..., None] * big, share * small
+        if fresh is not None:
+            carry = jax.tree.map(lambda x: jnp.where(fresh, 0, x), carry)
+        return carry, (dvalue, dscore)
+
+    # The state's own cotangents enter at the last token: (m, c) only matter through logsumexp = m + log(c) ...
+    d_logsum = g_last.normaliser * last.normaliser
+    inner = jnp.sum(g * out, -1)
+    start = g_last.output, jnp.sum(g_last.output * last.output, -1) - d_logsum
+    (d_output, small), (dvalues, dscores) = lax.scan(
+        step, start, (g, inner, alpha, kept, resets, values), reverse=True
+    )
+    d_logsum0 = jnp.sum(d_output * state.output, -1) - small
+    # ... except for the choice of the reference m itself, which is the score of the largest token.
+    d_reference, d_reference0 = _to_largest(
+        g_last.maximum - d_logsum, scores, state.maximum, last.maximum, resets
+    )
+    dscores = dscores + d_reference
+    safe = jnp.where(state.normaliser == 0, 1, state.normaliser)
+    dstate = SoftmaxState(
+        d_reference0 + d_logsum0, jnp.where(state.normaliser == 0, 0, d_logsum0 / safe), d_output
+    )
+    return dscores, dvalues, dstate, None
+
+
+def _to_largest(cotangent, scores, maximum0, maximum, resets):
+    """The cotangent of `maximum` as one of the scores (and of the initial maximum) that attain it, shared among equals."""
+    winner, winner0 = scores == maximum, maximum0 == maximum
+    if resets is not None:
+        segment = jnp.cumsum(resets)
+        ended = segment[-1:] if len(scores) else 0
+        winner = winner & (segment == ended)[:, None]
+        winner0 = winner0 & jnp.all(ended == 0)
+    share = cotangent / jnp.maximum(jnp.sum(winner, 0) + winner0, 1).astype(cotangent.dtype)
+    return jnp.where(winner, share, 0), jnp.where(winner0, share, 0)
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+def checked_tokens(scores, values, state, resets):
+    """The arguments of a softmax recurrence as arrays, or an `InputError`; the empty state where none is given."""
+    scores, values = jnp.asarray(scores), jnp.asarray(values)
+    if scores.ndim != 2 or values.ndim != 3 or values.shape[:2] != scores.shape:
+        raise InputError(
+            f"scores and values have shapes {scores.shape} and {values.shape}; they must be (time, heads) and (time, heads, dim)"
+        )
+    state = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype) if state is None else state
+    if state.output.shape != values.shape[1:]:
+        raise InputError(f"the state is for {state.output.shape} (heads, dim); these values need {values.shape[1:]}")
+    if resets is not None and jnp.shape(resets) != scores.shape[:1]:
+        raise InputError(f"resets have shape {jnp.shape(resets)}; scores of shape {scores.shape} need {scores.shape[:1]}")
+    return scores, values, state, None if resets is None else jnp.asarray(resets)

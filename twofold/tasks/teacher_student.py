@@ -1,0 +1,65 @@
+"""A gated RNN learns to imitate a linear self-attention layer (paper A, section 3)."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+
+from ..layers import GatedRNN, LinearSelfAttention
+from ..layers.layer import Layer
+
+
+class Recipe(NamedTuple):
+    """Sizes and optimisation of a teacher-student run. The defaults are the paper's (its appendix B)."""
+
+    size: int = 4
+    """d, the size of tokens and of the teacher."""
+    hidden_size: int = 100
+    gate_size: int = 100
+    time: int = 32
+    batch: int = 64
+    steps: int = 1_000_000
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    b2: float = 0.999
+    """AdamW's memory for second moments."""
+    weight_decay: float = 1e-4
+    """On everything but the recurrent parameters."""
+
+    def teacher(self, key: PRNGKeyArray) -> LinearSelfAttention:
+        """A random teacher, weights from N(0, 1/d): the paper does not state their scale."""
+        return LinearSelfAttention(self.size, self.size, key=key)
+
+    def student(self, key: PRNGKeyArray) -> GatedRNN:
+        """A random student."""
+        return GatedRNN(self.size, self.size, hidden_size=self.hidden_size, gate_size=self.gate_size, key=key)
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """AdamW with a cosine schedule, and no decay of the recurrent parameters."""
+        schedule = optax.cosine_decay_schedule(
+            self.learning_rate, self.steps, alpha=self.final_learning_rate / self.learning_rate
+        )
+
+        def decayed(params: GatedRNN) -> GatedRNN:
+            return eqx.tree_at(lambda p: p.recurrent, jax.tree.map(lambda _: True, params), False)
+
+        return optax.adamw(schedule, b2=self.b2, weight_decay=self.weight_decay, mask=decayed)
+
+    def loss(self, student: Layer, teacher: Layer, key: PRNGKeyArray) -> Scalar:
+        """The imitation loss on one fresh batch."""
+        return imitation_loss(student, teacher, sample_tokens(key, self.time, self.batch, self.size))
+
+
+def sample_tokens(key: PRNGKeyArray, time: int, batch: int, size: int) -> Float[Array, "time batch size"]:
+    """Input sequences: independent unit Gaussians (the paper does not state its inputs)."""
+    return jax.random.normal(key, (time, batch, size))
+
+
+def imitation_loss(student: Layer, teacher: Layer, xs: Float[Array, "time batch in"]) -> Scalar:
+    """Half the mean squared difference of the outputs, over outputs, tokens and sequences."""
+    # Time stays the leading axis through both layers, so that the recurrence needs no transposition.
+    outputs = [jax.vmap(layer, in_axes=1, out_axes=1)(xs) for layer in (student, teacher)]
+    return jnp.mean((outputs[0] - outputs[1]) ** 2) / 2

@@ -1,0 +1,3 @@
+from .checkpoint import Checkpoint as Checkpoint
+from .loop import Trained as Trained, fit as fit
+from .run import open_run as open_run
