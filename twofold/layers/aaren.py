@@ -1,0 +1,53 @@
+"""Aaren: softmax attention as a recurrent neural network."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..scan import SoftmaxState, softmax_scan
+from .layer import Layer, head_size
+
+
+class Aaren(Layer[SoftmaxState]):
+    """o_t = sum_{s<=t} softmax_s(<q, k_s> / sqrt(head_size)) v_s with a learned query q, one a head (paper B, section 3.3).
+
+    A drop-in for causal self-attention whose state does not grow: per head the largest score, the normaliser and
+    the output so far. Heads are concatenated and projected. The query does not depend on the input, so
+    it is folded into the key projection, and keys are never formed.
+    """
+
+    query: Float[Array, "heads head_size"]
+    w_k: Float[Array, "inner in"]
+    w_v: Float[Array, "inner in"]
+    w_o: Float[Array, "out inner"]
+
+    def __init__(self, in_size: int, out_size: int, *, num_heads: int = 1, key: PRNGKeyArray):
+        """A random layer, weights from N(0, 1/fan_in), queries from N(0, 1); each head has size out_size / num_heads."""
+        size = head_size("out_size", out_size, num_heads)
+        keys = jax.random.split(key, 4)
+        self.query = jax.random.normal(keys[0], (num_heads, size))
+        self.w_k, self.w_v = (jax.random.normal(k, (out_size, in_size)) / in_size**0.5 for k in keys[1:3])
+        self.w_o = jax.random.normal(keys[3], (out_size, out_size)) / out_size**0.5
+
+    @property
+    def in_size(self) -> int:
+        return self.w_v.shape[1]
+
+    @property
+    def out_size(self) -> int:
+        return self.w_o.shape[0]
+
+    @property
+    def num_heads(self) -> int:
+        return self.query.shape[0]
+
+    def init_state(self) -> SoftmaxState:
+        return SoftmaxState.empty(*self.query.shape, dtype=self.query.dtype)
+
+    def prefill(self, state, xs, *, resets=None):
+        xs = self._tokens(xs, like=self.w_v)
+        heads, size = self.query.shape
+        w_score = jnp.einsum("hk,hki->hi", self.query, self.w_k.reshape(heads, size, self.in_size)) / size**0.5
+        values = (xs @ self.w_v.T).reshape(len(xs), heads, size)
+        out, state = softmax_scan(xs @ w_score.T, values, state, resets=resets)
+        return state, out.reshape(len(xs), heads * size) @ self.w_o.T

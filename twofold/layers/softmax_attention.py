@@ -1,0 +1,117 @@
+"""Causal softmax self-attention with a KV cache: the Transformer's mixer, the baseline."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from ..errors import InputError
+from .layer import Layer, head_size
+
+
+class KVCache(NamedTuple):
+    """The last tokens' keys and values, in a ring of `capacity` slots."""
+
+    keys: Float[Array, "capacity heads head_size"]
+    values: Float[Array, "capacity heads head_size"]
+    position: Int[Array, ""]
+    """The slot that the next token takes."""
+    length: Int[Array, ""]
+    """How many slots hold tokens of the current sequence."""
+
+
+class CausalSelfAttention(Layer[KVCache]):
+    """o_t = sum_{s<=t} softmax_s(<q_t, k_s> / sqrt(head_size)) v_s, heads concatenated and projected (multi-head attention).
+
+    The state is a KV cache of `capacity` tokens. Where a sequence is longer, each token attends to the last `capacity`
+    ones, itself included, in both faces alike; up to that length it is full causal attention. There are no positions:
+    order is seen through the causal mask alone.
+    """
+
+    w_q: Float[Array, "inner in"]
+    w_k: Float[Array, "inner in"]
+    w_v: Float[Array, "inner in"]
+    w_o: Float[Array, "out inner"]
+    num_heads: int = eqx.field(static=True)
+    capacity: int = eqx.field(static=True)
+
+    def __init__(
+        self, in_size: int, out_size: int, *, num_heads: int = 1, capacity: int = 1024, key: PRNGKeyArray
+    ):
+        """A random layer, weights from N(0, 1/fan_in); each head has size out_size / num_heads."""
+        head_size("out_size", out_size, num_heads)
+        if capacity < 1:
+            raise InputError(f"capacity is {capacity}; the KV cache must hold at least 1 token")
+        keys = jax.random.split(key, 4)
+        self.w_q, self.w_k, self.w_v = (jax.random.normal(k, (out_size, in_size)) / in_size**0.5 for k in keys[:3])
+        self.w_o = jax.random.normal(keys[3], (out_size, out_size)) / out_size**0.5
+        self.num_heads, self.capacity = num_heads, capacity
+
+    @property
+    def in_size(self) -> int:
+        return self.w_q.shape[1]
+
+    @property
+    def out_size(self) -> int:
+        return self.w_o.shape[0]
+
+    def init_state(self) -> KVCache:
+        shape = (self.capacity, self.num_heads, self.w_v.shape[0] // self.num_heads)
+        empty = jnp.zeros(shape, self.w_v.dtype)
+        return KVCache(empty, empty, jnp.int32(0), jnp.int32(0))
+
+    def prefill(self, state, xs, *, resets=None):
+        xs = self._tokens(xs, like=self.w_v)
+        time = len(xs)
+        q, k, v = ((xs @ w.T).reshape(time, *state.keys.shape[1:]) for w in (self.w_q, self.w_k, self.w_v))
+        resets = jnp.zeros(time, bool) if resets is None else jnp.asarray(resets)
+        visible = jnp.concatenate([self._cached_visible(state, resets), self._new_visible(resets)], 1)
+        keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
+        out = _attend(q, keys, values, visible)
+        return self._remember(state, k, v, resets), out.reshape(time, len(self.w_v)) @ self.w_o.T
+
+    def _cached_visible(self, state, resets):
+        """Which cache slots each new token sees, (time, capacity)."""
+        ages = (state.position - 1 - jnp.arange(self.capacity)) % self.capacity  # of each slot; 0 is the newest token
+        distance = ages + 1 + jnp.arange(len(resets))[:, None]
+        return (ages < state.length) & (distance < self.capacity) & (jnp.cumsum(resets) == 0)[:, None]
+
+    def _new_visible(self, resets):
+        """Which new tokens each new token sees, (time, time)."""
+        segment, token = jnp.cumsum(resets), jnp.arange(len(resets))
+        distance = token[:, None] - token
+        return (distance >= 0) & (distance < self.capacity) & (segment[:, None] == segment)
+
+    def _remember(self, state, k, v, resets):
+        """The cache after the new tokens; after a reset, exactly that of a fresh start."""
+        time = len(resets)
+        if time == 0:
+            return state
+        since_reset = jnp.argmax(resets[::-1]) + 1  # tokens of the last sequence, if there was a reset
+        restarted = jnp.any(resets)
+        length = jnp.where(restarted, since_reset, jnp.minimum(state.length, self.capacity) + time)
+        position = jnp.where(restarted, since_reset, state.position + time) % self.capacity
+        length = jnp.minimum(length, self.capacity).astype(state.length.dtype)
+        ages = (position - 1 - jnp.arange(self.capacity)) % self.capacity
+        new, kept = (x[:, None, None] for x in ((ages < time) & (ages < length), (ages < length) & ~restarted))
+
+        def update(cached, tokens):
+            return jnp.where(new, tokens[jnp.maximum(time - 1 - ages, 0)], jnp.where(kept, cached, 0))
+
+        return KVCache(
+            update(state.keys, k), update(state.values, v), position.astype(state.position.dtype), length
+        )
+
+
+def _attend(q, keys, values, visible):
+    """Softmax attention over the visible keys. Matrix products would spread NaN and inf from the hidden ones, so these are cut out."""
+    bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
+    keys, values = (jnp.where(bad[:, :, None], 0, x) for x in (keys, values))
+    scores = jnp.einsum("thk,shk->hts", q, keys) / q.shape[2] ** 0.5
+    weights = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=2)
+    out = jnp.einsum("hts,shk->thk", weights, values)
+    tainted = jnp.any(visible[:, :, None] & bad, axis=1)
+    return jnp.where(tainted[:, :, None], jnp.nan, out)
