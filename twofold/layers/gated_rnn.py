@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import ArrayLike, Float, PRNGKeyArray
+from jaxtyping import ArrayLike, Bool, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import linear_scan
@@ -131,15 +131,20 @@ class GatedRNN(Layer[Array]):
         return jnp.zeros(self.hidden_size, self.readout.dtype)
 
     def prefill(self, state, xs, *, resets=None):
+        h = self.states(state, xs, resets=resets)
+        ys = _gate(h, self.w_out_m, self.w_out_x) @ self.readout.T
+        return jnp.concatenate([state[None], h])[-1], ys
+
+    def states(
+        self, state: Float[Array, " n"], xs: Float[ArrayLike, "time in"], *, resets: Bool[ArrayLike, " time"] | None = None
+    ) -> Float[Array, "time n"]:
+        """The hidden states h_1..h_time, from `state` before the first token."""
         xs = self._tokens(xs, like=self.readout)
         xs = jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1)
         gated = _gate(xs, self.w_in_m, self.w_in_x)
         if self.recurrence == "diagonal":
-            h = linear_scan(self.lam, gated, state, resets=resets)
-        else:
-            h = _dense_scan(self.lam, gated, state, resets)
-        ys = _gate(h, self.w_out_m, self.w_out_x) @ self.readout.T
-        return jnp.concatenate([state[None], h])[-1], ys
+            return linear_scan(self.lam, gated, state, resets=resets)
+        return _dense_scan(self.lam, gated, state, resets)
 
 
 def _gate(z: Array, w_m: Array, w_x: Array) -> Array:

@@ -1,0 +1,3 @@
+"""Attention into recurrent networks: exact constructions, one target a file."""
+
+from .gated_rnn import FORMS as FORMS, to_gated_rnn as to_gated_rnn

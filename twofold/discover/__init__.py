@@ -1,0 +1,8 @@
+"""Recurrent networks into attention: pruning, scores, polynomials."""
+
+from .polynomials import instantaneous_polynomials as instantaneous_polynomials
+from .polynomials import polynomial_distance as polynomial_distance
+from .prune import prune as prune
+from .scores import Scores as Scores
+from .scores import neuron_roles as neuron_roles
+from .scores import scores as scores

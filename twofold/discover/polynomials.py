@@ -1,0 +1,69 @@
+"""What a layer does with one token: a polynomial in the token's features."""
+
+import itertools
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import InputError
+from ..layers import GatedRNN, LinearSelfAttention
+
+
+def instantaneous_polynomials(
+    layer: GatedRNN | LinearSelfAttention,
+) -> Float[np.ndarray, "out monomials"]:
+    """The coefficients of each output as a polynomial in one token x, from the zero state (paper A, section 3.2).
+
+    Monomials are all products of at most 4 features, in the order of
+    `itertools.combinations_with_replacement(range(in_size + 1), 4)`, where the index `in_size` stands for the constant 1.
+    Attention has degree 3, a gated RNN degree 4.
+
+    **Raises:** `InputError` for any other layer.
+    """
+    tensor = _tensor(layer)
+    variables = tensor.shape[1]
+    monomials = list(itertools.combinations_with_replacement(range(variables), 4))
+    number = {monomial: n for n, monomial in enumerate(monomials)}
+    index = [number[tuple(sorted(i))] for i in itertools.product(range(variables), repeat=4)]
+    coefficients = np.zeros((len(monomials), len(tensor)))
+    np.add.at(coefficients, index, tensor.reshape(len(tensor), -1).T)
+    return coefficients.T
+
+
+def polynomial_distance(
+    a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearSelfAttention
+) -> float:
+    """How far the one-token function of `a` is from that of `b`: |p_a - p_b| / |p_b| of the coefficient vectors.
+
+    The mean over outputs (paper A, table 1, with the student for `a` and the teacher for `b`).
+
+    **Raises:** `InputError` if sizes differ, or if an output of `b` is zero for every token.
+    """
+    if (a.in_size, a.out_size) != (b.in_size, b.out_size):
+        raise InputError(
+            f"the layers map {a.in_size} to {a.out_size} and {b.in_size} to {b.out_size} features; they must be of equal sizes"
+        )
+    p_a, p_b = instantaneous_polynomials(a), instantaneous_polynomials(b)
+    sizes = np.linalg.norm(p_b, axis=1)
+    if not np.all(sizes > 0):
+        raise InputError(f"output {int(np.argmin(sizes))} of the second layer is zero for every token; no distance to it")
+    return float(np.mean(np.linalg.norm(p_a - p_b, axis=1) / sizes))
+
+
+def _tensor(layer) -> Float[np.ndarray, "out v v v v"]:
+    """The outputs as 4-linear forms in x~ = (x, 1)."""
+    if isinstance(layer, LinearSelfAttention):
+        w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (layer.w_v, layer.w_k, layer.w_q))
+        cubic = np.einsum("hoa,hkb,hkc->oabc", w_v, w_k, w_q)
+        d = layer.in_size
+        tensor = np.zeros((layer.out_size,) + (d + 1,) * 4)
+        tensor[:, :d, :d, :d, d] = cubic
+        return tensor
+    if isinstance(layer, GatedRNN):
+        w_in_m, w_in_x, w_out_m, w_out_x, readout = (
+            np.asarray(w, np.float64)
+            for w in (layer.w_in_m, layer.w_in_x, layer.w_out_m, layer.w_out_x, layer.readout)
+        )
+        m, x = (np.einsum("gn,na,nb->gab", w, w_in_m, w_in_x) for w in (w_out_m, w_out_x))
+        return np.einsum("og,gab,gcd->oabcd", readout, m, x)
+    raise InputError(f"{type(layer).__name__} is not a polynomial; use a GatedRNN or a LinearSelfAttention")

@@ -1,0 +1,76 @@
+"""Does a gated RNN hold what attention holds: key-values in its memory, queries in its forgetful neurons?"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ..errors import InputError
+from ..layers import GatedRNN, LinearSelfAttention
+
+PERFECT = 1e-3  # lambda this near to 1 is perfect memory, this near to 0 perfect forgetting
+
+
+class Roles(NamedTuple):
+    """What each hidden neuron does, by its lambda."""
+
+    memory: Bool[np.ndarray, " n"]
+    """lambda = 1: sums over all tokens."""
+    forget: Bool[np.ndarray, " n"]
+    """lambda = 0: sees the present token only."""
+    other: Bool[np.ndarray, " n"]
+
+
+class Scores(NamedTuple):
+    """1 - R^2 of linear regressions from hidden neurons (paper A, table 1): 0 is perfect, 1 is nothing."""
+
+    kv: float
+    """Of the true accumulated key-values, sum_s v_s k_s^T, from the memory neurons."""
+    q: float
+    """Of the true queries, from the forgetful neurons."""
+
+
+def neuron_roles(rnn: GatedRNN, tolerance: float = PERFECT) -> Roles:
+    """The roles of a diagonal gated RNN's neurons. A lambda within `tolerance` of 1 (0) counts as memory (forgetting)."""
+    if rnn.recurrence != "diagonal":
+        raise InputError("a dense recurrence has no lambda for each neuron; only diagonal gated RNNs can be analysed")
+    lam = np.asarray(rnn.lam)
+    if np.any(np.isnan(lam)):
+        raise InputError("lambda contains NaN; only finite weights can be analysed")
+    memory, forget = lam >= 1 - tolerance, lam <= tolerance
+    return Roles(memory, forget, ~memory & ~forget)
+
+
+def scores(
+    rnn: GatedRNN, attention: LinearSelfAttention, *, time: int = 32, sequences: int = 128, seed: int = 0
+) -> Scores:
+    """The KV and Q scores of `rnn` against `attention`, over random unit Gaussian sequences.
+
+    **Arguments:** `time`, `sequences`: length and number of the sequences that the regressions are fitted on.
+
+    **Raises:** `InputError` if sizes differ, for a dense recurrence, and for NaN weights.
+    """
+    if rnn.in_size != attention.in_size:
+        raise InputError(f"the RNN takes {rnn.in_size} features and the attention {attention.in_size}; they must agree")
+    memory, forget, _ = neuron_roles(rnn)
+    xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
+    h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
+    tokens = np.asarray(xs, np.float64)
+    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
+    v, k, q = (np.einsum("hri,nti->nthr", w, tokens) for w in (w_v, w_k, w_q))
+    kv = np.cumsum(np.einsum("ntho,nthk->nthok", v, k), axis=1)
+    return Scores(_unexplained(kv, h[..., memory]), _unexplained(q, h[..., forget]))
+
+
+def _unexplained(targets: np.ndarray, features: np.ndarray) -> float:
+    """1 - R^2 of the best affine prediction of `targets`, over all of them together."""
+    samples = targets.shape[0] * targets.shape[1]
+    targets = targets.reshape(samples, -1)
+    targets = targets - targets.mean(0)
+    features = features.reshape(samples, -1)
+    features = features - features.mean(0)
+    spread = features.std(0)
+    features = features[:, spread > 0] / spread[spread > 0]
+    fit = np.linalg.lstsq(features, targets, rcond=1e-12)[0]
+    return float(np.sum((targets - features @ fit) ** 2) / np.sum(targets**2))
