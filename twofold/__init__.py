@@ -1,0 +1,8 @@
+"""Attention and recurrent networks are two views of one computation; twofold lets you hold either."""
+
+from . import convert as convert, discover as discover, layers as layers, scan as scan
+from .deploy import Stream as Stream
+from .errors import InputError as InputError
+from .saving import load as load, save as save
+
+__version__ = "0.1.0"

@@ -1,0 +1,148 @@
+"""Settings and laws that all tests share: float64 references, checked shapes, closeness, gradients, memory."""
+
+from itertools import count, pairwise
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from hypothesis import settings
+from jax import lax
+
+jax.config.update("jax_enable_x64", True)  # For the references; every test names the dtype it gives to twofold.
+jaxtyping.install_import_hook("twofold", "beartype.beartype")  # Stays installed: twofold is imported after this file.
+
+settings.register_profile("twofold", deadline=None, derandomize=True, max_examples=15)  # Each new shape is compiled.
+settings.load_profile("twofold")
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Switches the runtime checks of jaxtyping off, as they are for users: the errors are then twofold's own."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def getkey():
+    """`getkey()` is a new random key, the same in every run of the test."""
+    seeds = count()
+    return lambda: jax.random.key(next(seeds))
+
+
+@pytest.fixture(scope="session")
+def normal():
+    """`normal(name, *shape, dtype=...)`: normal numbers, always the same for the same name and shape."""
+
+    def draw(name, *shape, dtype=np.float64):
+        rng = np.random.default_rng(list(name.encode()))
+        numbers = rng.normal(size=shape)
+        if np.issubdtype(dtype, np.complexfloating):
+            numbers = numbers + 1j * rng.normal(size=shape)
+        return np.asarray(numbers, dtype)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def assert_close():
+    """`assert_close(actual, expected)`: leaf by leaf, no error above `rtol` times the largest value, or the floor."""
+
+    def check(actual, expected, rtol=None):
+        assert jax.tree.structure(actual) == jax.tree.structure(expected)
+        for x, y in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+            x, y = np.asarray(x), np.asarray(y)
+            assert x.shape == y.shape
+            allowed = rtol or (1e-5 if x.dtype in (np.float32, np.complex64) else 1e-12)
+            error, largest = np.max(np.abs(x - y), initial=0), np.max(np.abs(y), initial=0)
+            assert error <= allowed * (largest + 0.01), f"off by {error:.1e}, largest value {largest:.1e}"
+
+    return check
+
+
+def _second_is_other(*args):
+    return jax.tree.map(lambda x: jnp.stack([x, 2 * x]), args)
+
+
+TRANSFORMS = {
+    "vmap": lambda f: jax.jit(lambda *args: jax.vmap(f)(*_second_is_other(*args))[0]),
+    "checkpoint": lambda f: jax.jit(jax.checkpoint(f)),
+    "scan": lambda f: jax.jit(lambda *args: lax.scan(lambda _, x: (None, f(*x)), None, _second_is_other(*args))[1][0]),
+}
+
+
+@pytest.fixture(params=TRANSFORMS)
+def transform(request):
+    """Each of JAX's transforms in turn, under jit, as a function from a function to one of equal values."""
+    return TRANSFORMS[request.param]
+
+
+def _gradient(f):
+    return lambda *args: jax.grad(f, argnums=tuple(range(len(args))))(*args)
+
+
+def _square(tree):
+    return sum(jnp.vdot(x, x).real for x in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="session")
+def same_gradients(normal, assert_close):
+    """`same_gradients(scan, oracle, *args)`: a random cotangent on all outputs, the same gradients of all args."""
+
+    def check(scan, oracle, *args, transform=jax.jit, order=1):
+        def loss(f):
+            def pull(*args):
+                outputs = enumerate(jax.tree.leaves(f(*args)))
+                return sum(jnp.sum(normal(f"pull {i}", *x.shape, dtype=x.dtype) * x).real for i, x in outputs)
+
+            return pull if order == 1 else lambda *args: _square(_gradient(pull)(*args))
+
+        actual, expected = _gradient(transform(loss(scan)))(*args), jax.jit(_gradient(loss(oracle)))(*args)
+        assert_close(actual, expected)
+        assert [x.dtype for x in jax.tree.leaves(actual)] == [x.dtype for x in jax.tree.leaves(args)]
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def segments_are_independent(assert_close):
+    """`segments_are_independent(scan, *tokens, lengths=..., bad=...)`: in a packed sequence each segment has the
+    outputs and gradients that it has alone, and the last leaves its state, even if the second holds nothing but `bad`.
+
+    `scan(*tokens, resets=...)` returns the outputs and the last state. The loss is over all outputs, the bad ones too.
+    """
+
+    def check(scan, *tokens, lengths, bad=None):
+        @jax.jit
+        def results(tokens, resets):
+            def loss(tokens):
+                out, state = scan(*tokens, resets=resets)
+                return _square(out), (out, state)
+
+            gradients, (out, state) = jax.grad(loss, has_aux=True)(tokens)
+            return (out, gradients), state
+
+        bounds = np.cumsum([0, *lengths])
+        segments = [slice(*pair) for pair in pairwise(bounds)]
+        packed = [x.copy() for x in tokens]
+        if bad is not None:
+            for x in packed:
+                x[segments[1]] = bad
+        together, state = results(packed, np.isin(np.arange(bounds[-1]), bounds))
+        for segment in segments if bad is None else segments[:1] + segments[2:]:
+            alone, state_alone = results([x[segment] for x in tokens], None)
+            assert_close(jax.tree.map(lambda x, segment=segment: x[segment], together), alone)
+        assert_close(state, state_alone)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def temporary_bytes():
+    """`temporary_bytes(f, *shapes)`: what XLA allocates beside arguments and results, for float32 arguments."""
+
+    def measure(f, *shapes):
+        args = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+        return jax.jit(f).lower(*args).compile().memory_analysis().temp_size_in_bytes
+
+    return measure

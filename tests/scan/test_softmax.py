@@ -1,0 +1,188 @@
+"""softmax_scan is softmax attention over every prefix, and its gradient that of the recurrence of (m, c, o)."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twofold.errors import InputError
+from twofold.scan import SoftmaxState, softmax_scan
+
+run = jax.jit(softmax_scan)
+
+
+def prefix_softmax(scores, values):
+    """Every prefix on its own, in float64, and the state after the last; masked tokens alone give zero."""
+    scores, values = scores.astype(np.float64), values.astype(np.float64)
+    maximum, total = np.full(scores.shape[1:], -1e30), np.zeros(scores.shape[1:])
+    out = np.zeros(values.shape)
+    for t in range(len(scores)):
+        maximum = np.maximum(scores[: t + 1].max(0), -1e30)
+        weights = np.exp(scores[: t + 1] - maximum)
+        total = weights.sum(0)
+        out[t] = np.einsum("th,thd->hd", weights / np.where(total == 0, 1, total), values[: t + 1])
+    return out, SoftmaxState(maximum, total, [np.zeros(values.shape[1:]), *out][-1])
+
+
+def recurrence(scores, values, state, resets=()):
+    """Paper B, section 3.1, as it is written: m, c and a = c * o from token to token."""
+    m, c, a = state.maximum, state.normaliser, state.normaliser[:, None] * state.output
+    out = []
+    for t, (score, value) in enumerate(zip(scores, values, strict=True)):
+        if t in resets:
+            m, c, a = jnp.full_like(m, -1e30), jnp.zeros_like(c), jnp.zeros_like(a)
+        maximum = jnp.maximum(m, score)
+        kept, weight = jnp.exp(m - maximum), jnp.exp(score - maximum)
+        m, c, a = maximum, c * kept + weight, a * kept[:, None] + weight[:, None] * value
+        out.append(a / c[:, None])
+    return jnp.stack(out), SoftmaxState(m, c, out[-1])
+
+
+@pytest.fixture(scope="session")
+def problem(normal):
+    """`problem(time, scale)`: scores, values and what came before, in float64 without ties."""
+
+    def draw(time, scale=1.0):
+        state = SoftmaxState(scale * normal("m", 2), np.abs(normal("c", 2)) + 0.5, normal("o", 2, 3))
+        return scale * normal("scores", time, 2), normal("values", time, 2, 3), state
+
+    return draw
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(
+    time=st.integers(0, 20),
+    heads=st.integers(1, 3),
+    dim=st.integers(1, 3),
+    scale=st.sampled_from([1.0, 1e4]),
+    masked=st.integers(0, 3),
+)
+def test_outputs_are_softmax_over_each_prefix(normal, assert_close, dtype, time, heads, dim, scale, masked):
+    scores, values = scale * normal("scores", time, heads), normal("values", time, heads, dim)
+    scores[:masked, 0] = -np.inf
+    scores, values = scores.astype(dtype), values.astype(dtype)
+    out, state = run(scores, values)
+    assert {x.dtype.name for x in (out, *state)} == {dtype}
+    assert_close((out, state), prefix_softmax(scores, values))
+
+
+def test_extreme_scores_leave_no_trace_of_each_other(assert_close):
+    """From -1e4 to 1e4 the earlier tokens vanish, and back again the later ones count for nothing."""
+    scores, values = np.array([[-1e4], [-1e4], [1e4], [1e4], [-1e4]]), np.arange(5.0)[:, None, None]
+    assert_close(run(scores, values)[0].ravel(), np.array([0, 0.5, 2, 2.5, 2.5]))
+
+
+def test_masked_token_is_as_if_absent(normal, assert_close, problem):
+    """In values and gradients, at the start and in the middle; before the first unmasked token the output is zero."""
+    scores, values, _ = problem(8)
+    seen = np.array([0, 0, 1, 1, 0, 1, 0, 1], bool)
+    pull = normal("pull", *values.shape)
+
+    def results(scores, values, pull):
+        def loss(scores, values):
+            out = softmax_scan(scores, values)[0]
+            return jnp.sum(pull * out), out
+
+        gradients, out = jax.grad(loss, (0, 1), has_aux=True)(scores, values)
+        return out, *gradients
+
+    masked = jax.jit(results)(np.where(seen[:, None], scores, -np.inf), values, np.where(seen[:, None, None], pull, 1))
+    unseen = jax.tree.map(lambda x: x[:2], masked)
+    assert_close(unseen, jax.tree.map(np.zeros_like, unseen))
+    pull = np.array([pull[t] if t == 7 else pull[t] + (not seen[t + 1]) for t in range(8)])  # The masked repeat it.
+    assert_close(jax.tree.map(lambda x: x[seen], masked), results(scores[seen], values[seen], pull[seen]))
+    assert not np.any(masked[1][~seen])
+    assert not np.any(masked[2][~seen])
+
+
+def test_shifting_all_scores_changes_nothing(normal, assert_close, problem):
+    scores, values, _ = problem(8)
+
+    @jax.jit
+    def results(scores):
+        def loss(scores):
+            out, state = softmax_scan(scores, values)
+            return jnp.sum(normal("pull", *values.shape) * out), (out, state)
+
+        return jax.grad(loss, has_aux=True)(scores)
+
+    gradient, (out, state) = results(scores)
+    shifted = gradient, (out, state._replace(maximum=state.maximum + 1234.5))
+    assert_close(results(scores + 1234.5), shifted, rtol=1e-11)
+
+
+@given(cut=st.integers(0, 9))
+def test_split_anywhere_equals_whole(assert_close, problem, cut):
+    scores, values, state = problem(9)
+    early, between = run(scores[:cut], values[:cut], state)
+    late, last = run(scores[cut:], values[cut:], between)
+    assert_close((np.concatenate([early, late]), last), run(scores, values, state))
+
+
+@pytest.mark.parametrize(("resets", "scale"), [((), 1.0), ((), 1e4), ((0,), 1.0), ((2, 5), 1.0)])
+def test_gradient_is_that_of_the_recurrence(same_gradients, problem, resets, scale):
+    """Of the scores, the values and all of the initial state, through the outputs and all of the last state."""
+    scan = partial(softmax_scan, resets=np.isin(np.arange(7), resets))
+    same_gradients(scan, partial(recurrence, resets=resets), *problem(7, scale))
+
+
+def test_gradient_under_transforms(same_gradients, problem, transform):
+    same_gradients(softmax_scan, recurrence, *problem(6), transform=transform)
+
+
+def test_second_gradient_is_that_of_the_recurrence(same_gradients, problem):
+    scan = partial(softmax_scan, resets=np.array([0, 0, 0, 1, 0], bool))
+    same_gradients(scan, partial(recurrence, resets=(3,)), *problem(5), order=2)
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf])
+def test_reset_is_a_fresh_start(problem, segments_are_independent, bad):
+    segments_are_independent(softmax_scan_fresh, *problem(9)[:2], lengths=(4, 1, 4), bad=bad)
+
+
+def softmax_scan_fresh(scores, values, resets):
+    return softmax_scan(scores, values, resets=resets)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_state_before_a_reset_is_forgotten(assert_close, problem, bad):
+    scores, values, state = problem(3)
+    resets = np.array([True, False, False])
+    state = jax.tree.map(lambda x: np.full_like(x, bad), state)
+    out, gradient = jax.value_and_grad(lambda state: softmax_scan(scores, values, state, resets=resets)[0].sum())(state)
+    assert_close(out, prefix_softmax(scores, values)[0].sum())
+    assert_close(gradient, jax.tree.map(np.zeros_like, state))
+
+
+@pytest.mark.parametrize("scores", ["random", "equal", "rising"])
+def test_long_float32_scan_stays_near_float64(normal, scores):
+    time = 100_000
+    scores = {
+        "random": 3 * normal("scores", time, 2),
+        "equal": np.zeros((time, 2)),
+        "rising": np.linspace(-20, 20, 2 * time).reshape(time, 2),
+    }[scores].astype(np.float32)
+    values = normal("values", time, 2, 3, dtype=np.float32)
+    weights = np.exp(scores.astype(np.float64))[..., None]
+    expected = np.cumsum(weights * values, 0) / np.cumsum(weights, 0)
+    assert np.max(np.abs(run(scores, values)[0] - expected)) <= 5e-5 * np.max(np.abs(values))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("scores", "values", "how", "named"),
+    [
+        ((5,), (5, 2, 3), {}, "(5,) and (5, 2, 3)"),
+        ((5, 2), (5, 2), {}, "(5, 2) and (5, 2)"),
+        ((5, 2), (4, 2, 3), {}, "(5, 2) and (4, 2, 3)"),
+        ((5, 2), (5, 2, 3), {"state": SoftmaxState.empty(2, 4)}, "(2, 4)"),
+        ((5, 2), (5, 2, 3), {"resets": np.zeros(4, bool)}, "resets have shape (4,)"),
+    ],
+)
+def test_wrong_shapes_are_named(scores, values, how, named):
+    with pytest.raises(InputError, match=re.escape(named)):
+        softmax_scan(np.zeros(scores), np.zeros(values), **how)

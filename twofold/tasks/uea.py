@@ -1,0 +1,132 @@
+"""Labelled time series in the UEA archive's `.ts` format: multivariate, of unequal lengths, with a published split."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..errors import InputError
+
+SHIPPED = ("BasicMotions", "JapaneseVowels")
+"""Datasets that come with aeon, so that nothing needs to be downloaded."""
+
+
+class Sequences(NamedTuple):
+    """Labelled sequences, padded with zeros at the end to a common length."""
+
+    tokens: Float[np.ndarray, "sequences time features"]
+    lengths: Int[np.ndarray, " sequences"]
+    targets: Int[np.ndarray, " sequences"]
+    """Index of each sequence's class in the data set's `labels`."""
+
+    @property
+    def real(self) -> Float[np.ndarray, "tokens features"]:
+        """All tokens one after another, without padding."""
+        return np.concatenate([x[:n] for x, n in zip(self.tokens, self.lengths, strict=True)])
+
+
+class LabelledSet(NamedTuple):
+    """A classification data set, split as published."""
+
+    name: str
+    train: Sequences
+    test: Sequences
+    labels: tuple[str, ...]
+
+
+def load_labelled(dataset: str) -> LabelledSet:
+    """A data set by the name of one that aeon ships, or by path.
+
+    **Arguments:**
+
+    - `dataset`: "JapaneseVowels", "BasicMotions", or the path of a pair of files without its ending: `some/Name` for
+        `some/Name_TRAIN.ts` and `some/Name_TEST.ts`. The path of either file will do too.
+
+    **Raises:** `InputError` for an unknown name, a missing or unreadable file, missing values, and files that do not
+    belong together.
+    """
+    train_file, test_file = _files(dataset)
+    (train, train_labels), (test, test_labels) = _read(train_file), _read(test_file)
+    labels = tuple(sorted(set(train_labels)))
+    unknown = sorted(set(test_labels) - set(labels))
+    if unknown:
+        raise InputError(f"{test_file} has the class {unknown[0]!r}, which {train_file.name} does not have")
+    features = train[0].shape[1]
+    if test[0].shape[1] != features:
+        raise InputError(f"{test_file} has {test[0].shape[1]} dimensions, and {train_file.name} has {features}")
+    name = train_file.name.removesuffix("_TRAIN.ts")
+    return LabelledSet(name, _padded(train, train_labels, labels), _padded(test, test_labels, labels), labels)
+
+
+def _files(dataset: str) -> tuple[Path, Path]:
+    if dataset in SHIPPED:
+        import aeon.datasets  # here, because it takes seconds to import
+
+        stem = str(Path(aeon.datasets.__file__).parent / "data" / dataset / dataset)
+    else:
+        stem = dataset.removesuffix(".ts").removesuffix("_TRAIN").removesuffix("_TEST")
+    train, test = Path(f"{stem}_TRAIN.ts"), Path(f"{stem}_TEST.ts")
+    if dataset not in SHIPPED and not train.is_file() and not test.is_file():
+        raise InputError(
+            f"unknown dataset {dataset!r}: it is neither one of {', '.join(SHIPPED)}, nor is there a file {train}"
+        )
+    for file in (train, test):
+        if not file.is_file():
+            raise InputError(f"{file} is missing; a data set is a pair of files, NAME_TRAIN.ts and NAME_TEST.ts")
+    return train, test
+
+
+def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
+    """Sequences `(time, features)` and their labels."""
+    _check_header(file)
+    from aeon.datasets import load_from_ts_file
+
+    try:
+        cases, labels = load_from_ts_file(str(file))
+    except Exception as error:  # whatever a broken file makes the parser raise
+        raise InputError(f"{file} cannot be read as a .ts file: {error}") from error
+    if len(cases) == 0:
+        raise InputError(f"{file} has no sequences after @data")
+    sequences = [np.asarray(case, np.float32).T for case in cases]
+    for number, x in enumerate(sequences, 1):
+        if len(x) == 0:
+            raise InputError(f"sequence {number} of {file} is empty")
+        if x.shape[1] != sequences[0].shape[1]:
+            raise InputError(
+                f"sequence {number} of {file} has {x.shape[1]} dimensions, and the first has {sequences[0].shape[1]}"
+            )
+        if not np.all(np.isfinite(x)):
+            time, feature = np.argwhere(~np.isfinite(x))[0]
+            raise InputError(
+                f"sequence {number} of {file} has {x[time, feature]} in dimension {feature + 1} at time {time + 1};"
+                " missing values are not supported"
+            )
+    return sequences, [str(label) for label in labels]
+
+
+def _check_header(file: Path) -> None:
+    """The parser passes over lines it does not know; say instead what a broken header lacks."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            header = {}
+            for line in lines:
+                word, _, rest = line.strip().partition(" ")
+                if word.startswith("@"):
+                    header[word.lower()] = rest.strip().lower()
+                if word.lower() == "@data":
+                    break
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not a readable text file: {error}") from error
+    if "@data" not in header:
+        raise InputError(f"{file} has a broken header: there is no line @data")
+    if not header.get("@classlabel", "").startswith("true "):
+        raise InputError(f"{file} has a broken header: there is no line '@classLabel true' with the names of the classes")
+
+
+def _padded(sequences: list[np.ndarray], names: list[str], labels: tuple[str, ...]) -> Sequences:
+    lengths = np.array([len(x) for x in sequences])
+    tokens = np.zeros((len(sequences), lengths.max(), sequences[0].shape[1]), np.float32)
+    for row, x in zip(tokens, sequences, strict=True):
+        row[: len(x)] = x
+    return Sequences(tokens, lengths, np.array([labels.index(name) for name in names]))
