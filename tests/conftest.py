@@ -106,17 +106,17 @@ def same_gradients(normal, assert_close):
 
 @pytest.fixture(scope="session")
 def segments_are_independent(assert_close):
-    """`segments_are_independent(scan, *tokens, lengths=..., bad=...)`: in a packed sequence each segment has the
-    outputs and gradients that it has alone, and the last leaves its state, even if the second holds nothing but `bad`.
+    """`segments_are_independent(scan, *tokens, lengths=..., poisoned=...)`: in a packed sequence each segment has the
+    outputs and gradients that it has alone, and the last leaves its state, even if the second is all NaN and inf.
 
-    `scan(*tokens, resets=...)` returns the outputs and the last state. The loss is over all outputs, the bad ones too.
+    `scan(*tokens, resets)` returns the outputs and the last state. The loss is over all outputs, the bad ones too.
     """
 
-    def check(scan, *tokens, lengths, bad=None):
+    def check(scan, *tokens, lengths, poisoned):
         @jax.jit
         def results(tokens, resets):
             def loss(tokens):
-                out, state = scan(*tokens, resets=resets)
+                out, state = scan(*tokens, resets)
                 return _square(out), (out, state)
 
             gradients, (out, state) = jax.grad(loss, has_aux=True)(tokens)
@@ -125,11 +125,11 @@ def segments_are_independent(assert_close):
         bounds = np.cumsum([0, *lengths])
         segments = [slice(*pair) for pair in pairwise(bounds)]
         packed = [x.copy() for x in tokens]
-        if bad is not None:
+        if poisoned:
             for x in packed:
-                x[segments[1]] = bad
+                x[segments[1], 0], x[segments[1], 1] = np.nan, np.inf
         together, state = results(packed, np.isin(np.arange(bounds[-1]), bounds))
-        for segment in segments if bad is None else segments[:1] + segments[2:]:
+        for segment in segments[:1] + segments[1 + poisoned :]:
             alone, state_alone = results([x[segment] for x in tokens], None)
             assert_close(jax.tree.map(lambda x, segment=segment: x[segment], together), alone)
         assert_close(state, state_alone)

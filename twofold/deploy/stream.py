@@ -27,8 +27,8 @@ class Stream:
         self.tokens = 0
         """How many tokens were pushed."""
         self._state = model.init_state()
-        # The parameters are closed over, not passed: a call then costs half as much.
-        self._step = jax.jit(lambda state, x: model.step(state, x))
+        # The parameters are closed over, not passed: a call then costs half as much. The state is updated in place.
+        self._step = jax.jit(lambda state, x: model.step(state, x), donate_argnums=0)
 
     def push(self, x: Shaped[ArrayLike, "*features"]) -> Float[np.ndarray, " out"]:
         """The output after one more token: `(in_size,)` finite numbers, or one mark, an integer below `in_size`.

@@ -1,5 +1,6 @@
 """Recurrent networks into attention: pruning, scores, polynomials."""
 
+from .normalise import normalise as normalise
 from .polynomials import instantaneous_polynomials as instantaneous_polynomials
 from .polynomials import polynomial_distance as polynomial_distance
 from .prune import prune as prune

@@ -36,7 +36,7 @@ def prune(
         raise InputError("the weights contain NaN or infinity; only finite weights can be pruned")
     xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
     h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
-    neurons, rows, (w_m, w_x, readout) = _eliminate(h.reshape(-1, rnn.hidden_size), *weights[2:], tolerance)
+    neurons, (w_m, w_x, readout) = _eliminate(h.reshape(-1, rnn.hidden_size), *weights[2:], tolerance)
 
     lam = np.asarray(rnn.lam, np.float64)
     memory, forget, _ = neuron_roles(rnn)
@@ -48,7 +48,7 @@ def prune(
 
 
 def _eliminate(h, w_m, w_x, readout, tolerance):
-    """Which neurons and gate rows are kept, and the output gate's weights between them."""
+    """Which neurons are kept, and the output gate's weights between them and the gate rows that are kept."""
     neurons, rows = np.arange(h.shape[1]), np.arange(len(w_m))
     needed: set[tuple[str, int]] = set()
     target = _outputs(h, w_m, w_x, readout)
@@ -56,19 +56,20 @@ def _eliminate(h, w_m, w_x, readout, tolerance):
     while True:
         m, x = h @ w_m.T, h @ w_x.T
         # How far the outputs would move, to first order, were a neuron (a row) replaced by its best substitute.
-        by_neuron = np.einsum("og,gn->ogn", readout, w_m), np.einsum("og,gn->ogn", readout, w_x)
-        slopes = np.einsum("sg,ogn->son", x, by_neuron[0]) + np.einsum("sg,ogn->son", m, by_neuron[1])
+        slopes = [x @ (d[:, None] * w_m) + m @ (d[:, None] * w_x) for d in readout]
+        costs = {
+            "neuron": (neurons, _misses(h) * np.mean(np.square(slopes), (0, 1)) * len(readout)),
+            "row": (rows, _misses(m * x) * np.sum(readout**2, 0)),
+        }
         candidates = [
-            ("neuron", i, name, cost)
-            for i, (name, cost) in enumerate(zip(neurons, _misses(h) * np.mean(slopes**2, (0, 1)), strict=True))
-        ] + [
-            ("row", i, name, cost)
-            for i, (name, cost) in enumerate(zip(rows, _misses(m * x) * np.mean(readout**2, 0), strict=True))
+            (cost, kind, i, name)
+            for kind, (names, all_costs) in costs.items()
+            for i, (name, cost) in enumerate(zip(names, all_costs, strict=True))
+            if (kind, name) not in needed
         ]
-        candidates = [c for c in candidates if (c[0], c[2]) not in needed]
         if not candidates:
-            return neurons, rows, (w_m, w_x, readout)
-        kind, i, name, _ = min(candidates, key=lambda c: c[3])
+            return neurons, (w_m, w_x, readout)
+        _, kind, i, name = min(candidates)
         if kind == "neuron":
             rest = np.delete(np.arange(len(neurons)), i)
             mixture = _substitute(h, i, rest)

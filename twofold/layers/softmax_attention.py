@@ -64,18 +64,38 @@ class CausalSelfAttention(Layer[KVCache]):
         return KVCache(empty, empty, jnp.int32(0), jnp.int32(0))
 
     def prefill(self, state, xs, *, resets=None):
-        xs = self._tokens(xs, like=self.w_v)
-        time = len(xs)
-        q, k, v = ((xs @ w.T).reshape(time, *state.keys.shape[1:]) for w in (self.w_q, self.w_k, self.w_v))
-        resets = jnp.zeros(time, bool) if resets is None else jnp.asarray(resets)
+        q, k, v = self._project(self._tokens(xs, like=self.w_v))
+        resets = jnp.zeros(len(q), bool) if resets is None else jnp.asarray(resets)
         visible = jnp.concatenate([self._cached_visible(state, resets), self._new_visible(resets)], 1)
         keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
-        out = _attend(q, keys, values, visible)
-        return self._remember(state, k, v, resets), out.reshape(time, len(self.w_v)) @ self.w_o.T
+        # Matrix products would spread NaN and inf to tokens that do not see them (0 * NaN = NaN), so these are cut out.
+        bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
+        out = _attend(q, *(jnp.where(bad[:, :, None], 0, x) for x in (keys, values)), visible)
+        tainted = jnp.any(visible[:, :, None] & bad, axis=1)
+        out = jnp.where(tainted[:, :, None], jnp.nan, out)
+        return self._remember(state, k, v, resets), out.reshape(len(q), len(self.w_v)) @ self.w_o.T
+
+    def step(self, state, x):
+        # As `prefill`, but the cache is written in place: a copy of it would double the time of a long one.
+        q, k, v = self._project(self._tokens(jnp.asarray(x)[None], like=self.w_v))
+        keys, values = state.keys.at[state.position].set(k[0]), state.values.at[state.position].set(v[0])
+        position = (state.position + 1) % self.capacity
+        state = KVCache(keys, values, position, jnp.minimum(state.length + 1, self.capacity))
+        visible = self._ages(position) < state.length
+        return state, _attend(q, keys, values, visible[None]).reshape(len(self.w_v)) @ self.w_o.T
+
+    def _project(self, xs):
+        """Queries, keys and values, (time, heads, head_size)."""
+        shape = len(xs), self.num_heads, len(self.w_v) // self.num_heads
+        return tuple((xs @ w.T).reshape(shape) for w in (self.w_q, self.w_k, self.w_v))
+
+    def _ages(self, position):
+        """How many tokens ago each slot was written; 0 is the newest."""
+        return (position - 1 - jnp.arange(self.capacity)) % self.capacity
 
     def _cached_visible(self, state, resets):
         """Which cache slots each new token sees, (time, capacity)."""
-        ages = (state.position - 1 - jnp.arange(self.capacity)) % self.capacity  # of each slot; 0 is the newest token
+        ages = self._ages(state.position)
         distance = ages + 1 + jnp.arange(len(resets))[:, None]
         return (ages < state.length) & (distance < self.capacity) & (jnp.cumsum(resets) == 0)[:, None]
 
@@ -95,7 +115,7 @@ class CausalSelfAttention(Layer[KVCache]):
         length = jnp.where(restarted, since_reset, jnp.minimum(state.length, self.capacity) + time)
         position = jnp.where(restarted, since_reset, state.position + time) % self.capacity
         length = jnp.minimum(length, self.capacity).astype(state.length.dtype)
-        ages = (position - 1 - jnp.arange(self.capacity)) % self.capacity
+        ages = self._ages(position)
         new, kept = (x[:, None, None] for x in ((ages < time) & (ages < length), (ages < length) & ~restarted))
 
         def update(cached, tokens):
@@ -107,11 +127,7 @@ class CausalSelfAttention(Layer[KVCache]):
 
 
 def _attend(q, keys, values, visible):
-    """Softmax attention over the visible keys. Matrix products would spread NaN and inf from the hidden ones, so these are cut out."""
-    bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
-    keys, values = (jnp.where(bad[:, :, None], 0, x) for x in (keys, values))
+    """Softmax attention of each query over the keys it sees."""
     scores = jnp.einsum("thk,shk->hts", q, keys) / q.shape[2] ** 0.5
     weights = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=2)
-    out = jnp.einsum("hts,shk->thk", weights, values)
-    tainted = jnp.any(visible[:, :, None] & bad, axis=1)
-    return jnp.where(tainted[:, :, None], jnp.nan, out)
+    return jnp.einsum("hts,shk->thk", weights, values)

@@ -48,11 +48,11 @@ class Classification:
     seed: int = 0
     """Of the initial weights and the batches."""
 
-    def model(self, data: LabelledSet, key: PRNGKeyArray) -> SequenceModel:
-        """A random model for the data set."""
+    def model(self, data: LabelledSet, key: PRNGKeyArray, *, capacity: int | None = None) -> SequenceModel:
+        """A random model for the data set. `capacity`: of softmax attention's cache; the longest sequence if not given."""
         options: dict[str, Any] = {} if self.mixer == "gated-rnn" else {"num_heads": self.heads}
         if self.mixer == "softmax-attention":
-            options["capacity"] = max(data.train.tokens.shape[1], data.test.tokens.shape[1])
+            options["capacity"] = capacity or max(data.train.tokens.shape[1], data.test.tokens.shape[1])
         return SequenceModel(
             data.train.tokens.shape[2],
             len(data.labels),
@@ -119,7 +119,7 @@ def train(
 
     **Raises:** `InputError` for anything that cannot be used, before anything is written.
     """
-    mixer_named(settings.mixer)
+    _check(settings)
     data = load_labelled(settings.dataset)
     model_key, train_key = jax.random.split(jax.random.key(settings.seed))
     models = eqx.filter_vmap(lambda key: settings.model(data, key))(model_key[None])
@@ -169,6 +169,16 @@ def evaluate_run(folder: Path | str) -> Metrics:
     ):
         raise InputError(f"the model in {folder} does not fit the data set {dataset}")
     return evaluate(model, data)
+
+
+def _check(settings: Classification) -> None:
+    mixer_named(settings.mixer)
+    for name in ("width", "depth", "heads", "steps", "batch"):
+        if getattr(settings, name) < 1:
+            raise InputError(f"{name} is {getattr(settings, name)}; it must be at least 1")
+    for name in ("learning_rate", "weight_decay", "noise"):
+        if not 0 <= getattr(settings, name) < float("inf"):
+            raise InputError(f"{name} is {getattr(settings, name)}; it must be a finite number, not negative")
 
 
 def _statistics(part: Sequences) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,136 @@
+"""The command line: parses, calls, prints."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from .errors import InputError
+from .tasks.classification import Classification
+
+console = Console()
+
+
+@dataclasses.dataclass
+class Demo:
+    """The main job on real data, in a few minutes: attention becomes an RNN, an RNN turns out to be attention, and an
+    attention model streams real recordings in constant memory.
+
+    Example: twofold demo --out runs/demo
+    """
+
+    out: Path = Path("runs/demo")
+    """Folder for demo.json, the pictures, and the trained models."""
+
+    def run(self) -> None:
+        from .experiments import demo
+
+        demo.run(self.out, console)
+
+
+@dataclasses.dataclass
+class Reproduce:
+    """Make a table of the papers again, and print it beside the published figures. A run stopped before is continued.
+
+    Examples: twofold reproduce table1 --quick | twofold reproduce table1 --seeds 4 --out runs/four
+    """
+
+    name: tyro.conf.Positional[Literal["table1"]]
+    """table1: a gated RNN learns to imitate linear self-attention (paper A)."""
+    quick: bool = False
+    """A small teacher (d = 2) in about a minute, rather than the paper's million steps."""
+    seeds: int = 1
+    """How many students to train together, each with a teacher of its own."""
+    seed: int = 0
+    """Of teachers, initial weights and batches."""
+    out: Path | None = None
+    """Folder for figures, models and pictures; runs/NAME or runs/NAME-quick if not given."""
+
+    def run(self) -> None:
+        from .experiments import table1
+
+        recipe = table1.QUICK if self.quick else table1.PAPER
+        out = self.out or Path("runs") / (self.name + "-quick" * self.quick)
+        students, seconds = table1.reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
+        console.print(table1.table(students, recipe))
+        console.print(f"Trained in {seconds:,.0f} s. Figures, models and pictures are in {out}.")
+
+
+@dataclasses.dataclass
+class Train:
+    """Train a model on a task, keep it in a folder, and print its metrics. A run stopped before is continued.
+
+    Examples: twofold train classification --dataset JapaneseVowels --mixer aaren |
+    twofold train classification --dataset data/Heartbeat --steps 3000 --out runs/heartbeat
+    """
+
+    task: tyro.conf.Positional[Literal["classification"]]
+    """classification: which class does a sequence belong to?"""
+    settings: tyro.conf.OmitArgPrefixes[Classification] = dataclasses.field(default_factory=Classification)
+    out: Path | None = None
+    """Folder for the run; runs/DATASET-MIXER if not given."""
+
+    def run(self) -> None:
+        from .tasks import classification
+
+        name = Path(self.settings.dataset).name.removesuffix(".ts").removesuffix("_TRAIN").removesuffix("_TEST")
+        out = self.out or Path("runs") / f"{name}-{self.settings.mixer}"
+        _, _, metrics, seconds = classification.train(self.settings, out)
+        _print_metrics(metrics)
+        console.print(f"Trained in {seconds:.0f} s. The model is in {out}.")
+
+
+@dataclasses.dataclass
+class Evaluate:
+    """Print the metrics of a finished run again, from its saved model.
+
+    Example: twofold evaluate runs/JapaneseVowels-aaren
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+
+    def run(self) -> None:
+        from .tasks import classification
+
+        _print_metrics(classification.evaluate_run(self.folder))
+
+
+Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 0, 2 for unusable input, 130 where interrupted."""
+    command = tyro.cli(
+        Command,
+        args=arguments,
+        prog="twofold",
+        description="Attention and recurrent networks as two views of one computation.",
+    )
+    try:
+        command.run()
+    except InputError as error:
+        print(f"twofold: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ntwofold: interrupted; the same command continues the run", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _print_metrics(metrics) -> None:
+    table = Table()
+    for column in ("", "accuracy", "cross-entropy"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    table.add_row("train", f"{metrics.train_accuracy:.4f}", f"{metrics.train_loss:.4f}")
+    table.add_row("test", f"{metrics.test_accuracy:.4f}", f"{metrics.test_loss:.4f}")
+    console.print(table)

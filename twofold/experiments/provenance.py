@@ -1,0 +1,47 @@
+"""What made a result: written beside every figure, so that it can be made again."""
+
+import datetime
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def provenance() -> dict[str, Any]:
+    """Command, commit (where twofold runs from a checkout), versions, machine and date."""
+    return {
+        "command": " ".join(["twofold", *sys.argv[1:]]),
+        "commit": _commit(),
+        "versions": {name: version(name) for name in ("twofold", "jax", "jaxlib", "equinox", "optax", "numpy")}
+        | {"python": platform.python_version()},
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_json(file: Path, figures: dict[str, Any]) -> None:
+    """Write figures with their provenance."""
+    file.write_text(json.dumps(figures | {"provenance": provenance()}, indent=2) + "\n")
+
+
+def _commit() -> str | None:
+    checkout = Path(__file__).parents[2]
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
