@@ -75,7 +75,9 @@ class Stream:
                 raise InputError(f"the token is {x!r}; this model takes one integer from 0 to {size - 1}")
             return x
         if x.shape != (size,) or x.dtype.kind not in "fiu":
-            raise InputError(f"the token has shape {x.shape} and dtype {x.dtype}; this model takes {size} numbers, ({size},)")
+            raise InputError(
+                f"the token has shape {x.shape} and dtype {x.dtype}; this model takes {size} numbers, ({size},)"
+            )
         if not np.all(np.isfinite(x)):
             bad = int(np.argmin(np.isfinite(x)))
             raise InputError(f"feature {bad} of token {self.tokens} is {x[bad]}; all features must be finite numbers")

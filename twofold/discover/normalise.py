@@ -22,7 +22,9 @@ def normalise(rnn: GatedRNN) -> GatedRNN:
     return GatedRNN.from_weights(rnn.lam, *(jnp.asarray(w, rnn.readout.dtype) for w in scaled))
 
 
-def _unit_rows(w: Float[np.ndarray, "rows columns"]) -> tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, " rows"]]:
+def _unit_rows(
+    w: Float[np.ndarray, "rows columns"],
+) -> tuple[Float[np.ndarray, "rows columns"], Float[np.ndarray, " rows"]]:
     """`w` with rows whose largest entry is 1, and the factors that this took; a zero row stays."""
     if w.size == 0:
         return w, np.ones(len(w))

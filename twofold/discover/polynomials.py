@@ -23,16 +23,14 @@ def instantaneous_polynomials(
     tensor = _tensor(layer)
     variables = tensor.shape[1]
     monomials = list(itertools.combinations_with_replacement(range(variables), 4))
-    number = {monomial: n for n, monomial in enumerate(monomials)}
+    number: dict[tuple[int, ...], int] = {monomial: n for n, monomial in enumerate(monomials)}
     index = [number[tuple(sorted(i))] for i in itertools.product(range(variables), repeat=4)]
     coefficients = np.zeros((len(monomials), len(tensor)))
     np.add.at(coefficients, index, tensor.reshape(len(tensor), -1).T)
     return coefficients.T
 
 
-def polynomial_distance(
-    a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearSelfAttention
-) -> float:
+def polynomial_distance(a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearSelfAttention) -> float:
     """How far the one-token function of `a` is from that of `b`: |p_a - p_b| / |p_b| of the coefficient vectors.
 
     The mean over outputs (paper A, table 1, with the student for `a` and the teacher for `b`).
@@ -46,7 +44,9 @@ def polynomial_distance(
     p_a, p_b = instantaneous_polynomials(a), instantaneous_polynomials(b)
     sizes = np.linalg.norm(p_b, axis=1)
     if not np.all(sizes > 0):
-        raise InputError(f"output {int(np.argmin(sizes))} of the second layer is zero for every token; no distance to it")
+        raise InputError(
+            f"output {int(np.argmin(sizes))} of the second layer is zero for every token; no distance to it"
+        )
     return float(np.mean(np.linalg.norm(p_a - p_b, axis=1) / sizes))
 
 
@@ -61,8 +61,7 @@ def _tensor(layer) -> Float[np.ndarray, "out v v v v"]:
         return tensor
     if isinstance(layer, GatedRNN):
         w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-            np.asarray(w, np.float64)
-            for w in (layer.w_in_m, layer.w_in_x, layer.w_out_m, layer.w_out_x, layer.readout)
+            np.asarray(w, np.float64) for w in (layer.w_in_m, layer.w_in_x, layer.w_out_m, layer.w_out_x, layer.readout)
         )
         m, x = (np.einsum("gn,na,nb->gab", w, w_in_m, w_in_x) for w in (w_out_m, w_out_x))
         return np.einsum("og,gab,gcd->oabcd", readout, m, x)

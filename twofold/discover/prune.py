@@ -9,9 +9,7 @@ from ..layers import GatedRNN
 from .scores import neuron_roles
 
 
-def prune(
-    rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: int = 64, seed: int = 0
-) -> GatedRNN:
+def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: int = 64, seed: int = 0) -> GatedRNN:
     """A smaller gated RNN of nearly the same function (paper A, section 3.2 and appendix B.2).
 
     Neurons and gate rows go one at a time, the least missed first. What a neuron holds is first handed over to those
@@ -32,18 +30,20 @@ def prune(
         raise InputError(f"tolerance is {tolerance}; it is a relative error and must lie between 0 and 1")
     neuron_roles(rnn)
     weights = [np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)]
+    w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
     if not all(np.all(np.isfinite(w)) for w in weights):
         raise InputError("the weights contain NaN or infinity; only finite weights can be pruned")
     xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
     h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
-    neurons, (w_m, w_x, readout) = _eliminate(h.reshape(-1, rnn.hidden_size), *weights[2:], tolerance)
+    h = h.reshape(-1, rnn.hidden_size)
+    neurons, (w_out_m, w_out_x, readout) = _eliminate(h, w_out_m, w_out_x, readout, tolerance)
 
     lam = np.asarray(rnn.lam, np.float64)
     memory, forget, _ = neuron_roles(rnn)
     role = np.where(memory, 0, np.where(forget, 1, 2))
     order = np.lexsort((-lam[neurons], role[neurons]))
-    neurons, w_m, w_x = neurons[order], w_m[:, order], w_x[:, order]
-    pruned = lam[neurons], weights[0][neurons], weights[1][neurons], w_m, w_x, readout
+    kept = neurons[order]
+    pruned = lam[kept], w_in_m[kept], w_in_x[kept], w_out_m[:, order], w_out_x[:, order], readout
     return GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in pruned))
 
 

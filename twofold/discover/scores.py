@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from ..errors import InputError
 from ..layers import GatedRNN, LinearSelfAttention

@@ -45,8 +45,7 @@ def run(out: Path, console: Console) -> dict[str, Any]:
         "Transformer": _cached(runs["softmax-attention"][0], settings["softmax-attention"], data),
     }
     _print_streams(console, streams)
-    columns = zip(*((s["tokens"], s["state_bytes"], s["cumulative_seconds"]) for s in streams.values()), strict=True)
-    draw_streams(*(dict(zip(streams, column, strict=True)) for column in columns), out / "stream.png")
+    draw_streams(streams, out / "stream.png")
     weights = out / "weights.png"
     weights.write_bytes((out / "table1-quick" / "seed-0" / "weights.png").read_bytes())
     figures = {

@@ -50,15 +50,16 @@ def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
     _write(figure, file)
 
 
-def draw_streams(
-    tokens: dict[str, np.ndarray], state_bytes: dict[str, np.ndarray], seconds: dict[str, np.ndarray], file: Path | str
-) -> None:
-    """State size and cumulative time against the number of tokens, a line a model (paper B, figure 5)."""
+def draw_streams(streams: dict[str, dict[str, list[float]]], file: Path | str) -> None:
+    """State size and cumulative time against the number of tokens, a line a model (paper B's comparison, its section 4).
+
+    Each of `streams` has the lists `tokens`, `state_bytes` and `cumulative_seconds`.
+    """
     figure, (memory, time) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for colour, name in zip(("#1f5fa8", "#c0392b", "#2e8b57"), tokens, strict=False):
+    for colour, (name, stream) in zip(("#1f5fa8", "#c0392b", "#2e8b57"), streams.items(), strict=False):
         style = dict(color=colour, label=name, marker="o", markersize=3.5, linewidth=1.8)
-        memory.loglog(tokens[name], state_bytes[name] / 1024, **style)
-        time.loglog(tokens[name], seconds[name], **style)
+        memory.loglog(stream["tokens"], np.divide(stream["state_bytes"], 1024), **style)
+        time.loglog(stream["tokens"], stream["cumulative_seconds"], **style)
     memory.set(xlabel="tokens in the stream", ylabel="state (KiB)", title="What must be remembered")
     time.set(xlabel="tokens in the stream", ylabel="seconds in all", title="What it takes")
     for ax in (memory, time):

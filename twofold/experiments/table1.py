@@ -68,7 +68,9 @@ def reproduce(
         for name in ("teacher", "network", "pruned"):
             save(folder / f"seed-{i}" / name, getattr(student, name))
         construction = to_gated_rnn(student.teacher, "compact")
-        draw_weights({"trained, pruned": student.pruned, "constructed": construction}, folder / f"seed-{i}" / "weights.png")
+        draw_weights(
+            {"trained, pruned": student.pruned, "constructed": construction}, folder / f"seed-{i}" / "weights.png"
+        )
     write_json(
         folder / "table1.json",
         {

@@ -4,7 +4,9 @@ from .aaren import Aaren as Aaren
 from .gated_rnn import GatedRNN as GatedRNN
 from .layer import Layer as Layer
 from .linear_attention import LinearSelfAttention as LinearSelfAttention
-from .model import MIXERS as MIXERS, SequenceModel as SequenceModel
+from .model import MIXERS as MIXERS
+from .model import SequenceModel as SequenceModel
 from .running_mean import RunningMean as RunningMean
 from .softmax_attention import CausalSelfAttention as CausalSelfAttention
-from .stack import Block as Block, Stack as Stack
+from .stack import Block as Block
+from .stack import Stack as Stack

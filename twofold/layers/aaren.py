@@ -42,7 +42,8 @@ class Aaren(Layer[SoftmaxState]):
         return self.query.shape[0]
 
     def init_state(self) -> SoftmaxState:
-        return SoftmaxState.empty(*self.query.shape, dtype=self.query.dtype)
+        heads, size = self.query.shape
+        return SoftmaxState.empty(heads, size, dtype=self.query.dtype)
 
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=self.w_v)

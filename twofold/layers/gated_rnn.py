@@ -136,7 +136,11 @@ class GatedRNN(Layer[Array]):
         return jnp.concatenate([state[None], h])[-1], ys
 
     def states(
-        self, state: Float[Array, " n"], xs: Float[ArrayLike, "time in"], *, resets: Bool[ArrayLike, " time"] | None = None
+        self,
+        state: Float[Array, " n"],
+        xs: Float[ArrayLike, "time in"],
+        *,
+        resets: Bool[ArrayLike, " time"] | None = None,
     ) -> Float[Array, "time n"]:
         """The hidden states h_1..h_time, from `state` before the first token."""
         xs = self._tokens(xs, like=self.readout)

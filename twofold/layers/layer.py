@@ -20,8 +20,15 @@ class Layer(eqx.Module, Generic[State]):
     splitting it; and a reset equals a fresh state.
     """
 
-    in_size: eqx.AbstractVar[int]
-    out_size: eqx.AbstractVar[int]
+    @property
+    @abc.abstractmethod
+    def in_size(self) -> int:
+        """Features a token."""
+
+    @property
+    @abc.abstractmethod
+    def out_size(self) -> int:
+        """Size of each output."""
 
     @abc.abstractmethod
     def init_state(self) -> State:
@@ -48,9 +55,7 @@ class Layer(eqx.Module, Generic[State]):
         **Raises:** `InputError` if the shapes do not fit.
         """
 
-    def step(
-        self, state: State, x: Shaped[ArrayLike, "*features"]
-    ) -> tuple[State, Float[Array, " out"]]:
+    def step(self, state: State, x: Shaped[ArrayLike, "*features"]) -> tuple[State, Float[Array, " out"]]:
         """Take in one token, `(in_size,)`, in constant time and memory; returns the new state and the output."""
         state, ys = self.prefill(state, jnp.asarray(x)[None])
         return state, ys[0]

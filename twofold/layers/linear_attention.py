@@ -34,7 +34,7 @@ class LinearSelfAttention(Layer[Array]):
         keys = jax.random.split(key, 3)
         rows = out_size, key_size, key_size
         self.w_v, self.w_k, self.w_q = (
-            jax.random.normal(k, (num_heads, r, in_size)) / in_size**0.5 for k, r in zip(keys, rows)
+            jax.random.normal(k, (num_heads, r, in_size)) / in_size**0.5 for k, r in zip(keys, rows, strict=True)
         )
 
     @classmethod

@@ -90,11 +90,12 @@ class SequenceModel(Layer[tuple]):
     @property
     def in_size(self) -> int:
         """Features a token, or the number of marks."""
-        return self.encoder.num_embeddings if isinstance(self.encoder, eqx.nn.Embedding) else self.encoder.in_features
+        shape = self.encoder.weight.shape
+        return shape[0] if self.reads == "marks" else shape[1]
 
     @property
     def out_size(self) -> int:
-        return self.readout.out_features
+        return self.readout.weight.shape[0]
 
     def init_state(self):
         return self.stack.init_state()
@@ -111,12 +112,13 @@ class SequenceModel(Layer[tuple]):
             raise InputError(f"this model reads marks, integers of shape (time,); got {xs.dtype} of shape {xs.shape}")
         return xs
 
-    def with_scaled_input(
-        self, mean: Float[Array, " in"], scale: Float[Array, " in"]
-    ) -> "SequenceModel":
+    def with_scaled_input(self, mean: Float[Array, " in"], scale: Float[Array, " in"]) -> "SequenceModel":
         """The model that does on `x` what this one does on `(x - mean) / scale`: a normalisation taken into the encoder."""
-        weight = self.encoder.weight / scale
-        bias = self.encoder.bias - weight @ mean
+        encoder = self.encoder
+        if not isinstance(encoder, eqx.nn.Linear) or encoder.bias is None:
+            raise InputError("this model reads marks; only features have a mean and a scale")
+        weight = encoder.weight / scale
+        bias = encoder.bias - weight @ mean
         return eqx.tree_at(lambda m: (m.encoder.weight, m.encoder.bias), self, (weight, bias))
 
 

@@ -38,9 +38,7 @@ class CausalSelfAttention(Layer[KVCache]):
     num_heads: int = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
 
-    def __init__(
-        self, in_size: int, out_size: int, *, num_heads: int = 1, capacity: int = 1024, key: PRNGKeyArray
-    ):
+    def __init__(self, in_size: int, out_size: int, *, num_heads: int = 1, capacity: int = 1024, key: PRNGKeyArray):
         """A random layer, weights from N(0, 1/fan_in); each head has size out_size / num_heads."""
         head_size("out_size", out_size, num_heads)
         if capacity < 1:
@@ -121,9 +119,7 @@ class CausalSelfAttention(Layer[KVCache]):
         def update(cached, tokens):
             return jnp.where(new, tokens[jnp.maximum(time - 1 - ages, 0)], jnp.where(kept, cached, 0))
 
-        return KVCache(
-            update(state.keys, k), update(state.values, v), position.astype(state.position.dtype), length
-        )
+        return KVCache(update(state.keys, k), update(state.values, v), position.astype(state.position.dtype), length)
 
 
 def _attend(q, keys, values, visible):

@@ -1,5 +1,6 @@
 """Layers on top of each other: pre-norm residual blocks over any mixer, and stacks."""
 
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..errors import InputError
 from .layer import Layer
+
 
 class Block(Layer[Any]):
     """x + mixer(norm(x)), then x + feed_forward(norm(x)): the pre-norm Transformer block over any mixer."""
@@ -59,7 +61,7 @@ class Stack(Layer[tuple]):
     def __init__(self, layers: tuple[Layer, ...] | list[Layer]):
         if not layers:
             raise InputError("a stack needs at least one layer")
-        for below, above in zip(layers, layers[1:], strict=False):
+        for below, above in itertools.pairwise(layers):
             if below.out_size != above.in_size:
                 raise InputError(f"a layer of out_size {below.out_size} is followed by one of in_size {above.in_size}")
         self.layers = tuple(layers)

@@ -3,4 +3,5 @@
 from .fold import softmax_fold as softmax_fold
 from .kv import kv_scan as kv_scan
 from .linear import linear_scan as linear_scan
-from .softmax import SoftmaxState as SoftmaxState, softmax_scan as softmax_scan
+from .softmax import SoftmaxState as SoftmaxState
+from .softmax import softmax_scan as softmax_scan

@@ -9,6 +9,7 @@ from ..errors import InputError
 from .dispatch import Implementation, choose
 from .softmax import SoftmaxState, checked_tokens
 
+
 def softmax_fold(
     query: Float[ArrayLike, "heads d_k"],
     keys: Float[ArrayLike, "time heads d_k"],
@@ -48,7 +49,7 @@ def softmax_fold(
 def _blocks(size, *arrays):
     """Each array's time axis as (blocks, size), padded with zeros (False)."""
     padded = [jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)) for x in arrays]
-    return [x.reshape((-1, size) + x.shape[1:]) for x in padded]
+    return [x.reshape((-1, size, *x.shape[1:])) for x in padded]
 
 
 def _block_scores(query, keys, present):

@@ -86,7 +86,7 @@ def _scan(q, k, v, state, segments, segment, reverse):
     padding = -time % size
 
     def split(x, **how):
-        return jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), **how).reshape((-1, size) + x.shape[1:])
+        return jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), **how).reshape((-1, size, *x.shape[1:]))
 
     position = jnp.arange(size)
     earlier = position[:, None] <= position if reverse else position[:, None] >= position
@@ -107,7 +107,7 @@ def _scan(q, k, v, state, segments, segment, reverse):
         return jnp.zeros(v.shape, v.dtype), state
     chunks = split(q), split(k), split(v), split(segments, mode="edge")
     (state, _), out = lax.scan(step, (state, segment), chunks, reverse=reverse)
-    return out.reshape((-1,) + v.shape[1:])[:time], state
+    return out.reshape((-1, *v.shape[1:]))[:time], state
 
 
 def _scan_forward(q, k, v, state, segments, segment, reverse):

@@ -28,7 +28,7 @@ class SoftmaxState(NamedTuple):
     """o_t = a_t / c_t: the attention output so far."""
 
     @classmethod
-    def empty(cls, heads: int, dim: int, dtype=None) -> "SoftmaxState":
+    def empty(cls, heads: int, dim: int, *, dtype=None) -> "SoftmaxState":
         """The state before the first token."""
         dtype = jnp.result_type(float) if dtype is None else dtype
         return cls(jnp.full((heads,), EMPTY, dtype), jnp.zeros((heads,), dtype), jnp.zeros((heads, dim), dtype))
@@ -124,19 +124,13 @@ def _scan_backward(saved, cotangents):
     d_logsum = g_last.normaliser * last.normaliser
     inner = jnp.sum(g * out, -1)
     start = g_last.output, jnp.sum(g_last.output * last.output, -1) - d_logsum
-    (d_output, small), (dvalues, dscores) = lax.scan(
-        step, start, (g, inner, alpha, kept, resets, values), reverse=True
-    )
+    (d_output, small), (dvalues, dscores) = lax.scan(step, start, (g, inner, alpha, kept, resets, values), reverse=True)
     d_logsum0 = jnp.sum(d_output * state.output, -1) - small
     # ... except for the choice of the reference m itself, which is the score of the largest token.
-    d_reference, d_reference0 = _to_largest(
-        g_last.maximum - d_logsum, scores, state.maximum, last.maximum, resets
-    )
+    d_reference, d_reference0 = _to_largest(g_last.maximum - d_logsum, scores, state.maximum, last.maximum, resets)
     dscores = dscores + d_reference
     safe = jnp.where(state.normaliser == 0, 1, state.normaliser)
-    dstate = SoftmaxState(
-        d_reference0 + d_logsum0, jnp.where(state.normaliser == 0, 0, d_logsum0 / safe), d_output
-    )
+    dstate = SoftmaxState(d_reference0 + d_logsum0, jnp.where(state.normaliser == 0, 0, d_logsum0 / safe), d_output)
     return dscores, dvalues, dstate, None
 
 
@@ -166,5 +160,7 @@ def checked_tokens(scores, values, state, resets):
     if state.output.shape != values.shape[1:]:
         raise InputError(f"the state is for {state.output.shape} (heads, dim); these values need {values.shape[1:]}")
     if resets is not None and jnp.shape(resets) != scores.shape[:1]:
-        raise InputError(f"resets have shape {jnp.shape(resets)}; scores of shape {scores.shape} need {scores.shape[:1]}")
+        raise InputError(
+            f"resets have shape {jnp.shape(resets)}; scores of shape {scores.shape} need {scores.shape[:1]}"
+        )
     return scores, values, state, None if resets is None else jnp.asarray(resets)

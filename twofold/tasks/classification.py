@@ -97,7 +97,9 @@ def last_outputs(
 
 def evaluate(model: SequenceModel, data: LabelledSet) -> Metrics:
     """Accuracy and loss on the whole training and test set."""
-    (train_accuracy, train_loss), (test_accuracy, test_loss) = (_measure(model, part) for part in (data.train, data.test))
+    (train_accuracy, train_loss), (test_accuracy, test_loss) = (
+        _measure(model, part) for part in (data.train, data.test)
+    )
     return Metrics(train_accuracy, test_accuracy, train_loss, test_loss)
 
 
@@ -158,7 +160,9 @@ def evaluate_run(folder: Path | str) -> Metrics:
         run = json.loads(file.read_text())
         dataset, task = run["dataset"], run["task"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} is not the folder of a classification run: {file} cannot be read ({error})") from error
+        raise InputError(
+            f"{folder} is not the folder of a classification run: {file} cannot be read ({error})"
+        ) from error
     if task != "classification":
         raise InputError(f"{folder} holds a run of {task!r}; only classification runs can be evaluated")
     model = load(folder)

@@ -121,7 +121,9 @@ def _check_header(file: Path) -> None:
     if "@data" not in header:
         raise InputError(f"{file} has a broken header: there is no line @data")
     if not header.get("@classlabel", "").startswith("true "):
-        raise InputError(f"{file} has a broken header: there is no line '@classLabel true' with the names of the classes")
+        raise InputError(
+            f"{file} has a broken header: there is no line '@classLabel true' with the names of the classes"
+        )
 
 
 def _padded(sequences: list[np.ndarray], names: list[str], labels: tuple[str, ...]) -> Sequences:

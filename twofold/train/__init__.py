@@ -1,3 +1,4 @@
 from .checkpoint import Checkpoint as Checkpoint
-from .loop import Trained as Trained, fit as fit
+from .loop import Trained as Trained
+from .loop import fit as fit
 from .run import open_run as open_run

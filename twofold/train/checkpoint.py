@@ -49,6 +49,8 @@ class Checkpoint:
                     f"{self.folder} holds no checkpoint of this run ({str(error).splitlines()[0]});"
                     " delete the folder to start again"
                 ) from error
-        if any(np.shape(a) != np.shape(b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(like))):
-            raise InputError(f"{self.folder} holds the checkpoint of a run of other sizes; delete the folder to start again")
+        if any(np.shape(a) != np.shape(b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(like), strict=True)):
+            raise InputError(
+                f"{self.folder} holds the checkpoint of a run of other sizes; delete the folder to start again"
+            )
         return step, state

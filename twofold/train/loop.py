@@ -124,7 +124,9 @@ def fit(
             seconds, speed, clock = seconds + now - clock, lengths[index] / (now - clock), now
             bar.update(task, completed=done, loss=float(np.mean(losses[:, index])), speed=speed)
             if np.all(np.isnan(losses[:, index])):
-                raise FloatingPointError(f"the training loss became NaN by step {done}; a smaller learning rate may help")
+                raise FloatingPointError(
+                    f"the training loss became NaN by step {done}; a smaller learning rate may help"
+                )
             if saved is not None and (now - last_save > checkpoint_seconds or done == steps):
                 state = {
                     "params": jax.tree.leaves(params),

@@ -1,0 +1,32 @@
+# `make demo` does the main job on real data, `make test` runs all checks. Both set up .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test clean
+
+demo: .venv/installed-tasks
+	$(BIN)/twofold demo
+
+test: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+# constraints.txt holds the versions known to work; pyproject.toml what is needed.
+.venv/installed-tasks: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[tasks]'
+	touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) -e '.[tasks,dev]'
+	touch $@
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "twofold needs Python 3.11 or newer; choose one with make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis
