@@ -67,9 +67,9 @@ class CausalSelfAttention(Layer[KVCache]):
         visible = jnp.concatenate([self._cached_visible(state, resets), self._new_visible(resets)], 1)
         keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
         # Matrix products would spread NaN and inf to tokens that do not see them (0 * NaN = NaN), so these are cut out.
+        out = _attend(*(jnp.where(jnp.isfinite(x), x, 0) for x in (q, keys, values)), visible=visible)
         bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
-        out = _attend(q, *(jnp.where(bad[:, :, None], 0, x) for x in (keys, values)), visible)
-        tainted = jnp.any(visible[:, :, None] & bad, axis=1)
+        tainted = jnp.any(visible[:, :, None] & bad, axis=1) | ~jnp.all(jnp.isfinite(q), axis=2)
         out = jnp.where(tainted[:, :, None], jnp.nan, out)
         return self._remember(state, k, v, resets), out.reshape(len(q), len(self.w_v)) @ self.w_o.T
 
