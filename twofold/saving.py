@@ -128,6 +128,6 @@ def _fitting(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], d
     array = arrays[name]
     if array.shape != shape or array.dtype.name != dtype:
         raise InputError(f"{source} has {name} as {array.dtype} {array.shape}; it should be {dtype} {shape}")
-    if jnp.result_type(array.dtype) != array.dtype:
+    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise InputError(f"{source} holds {array.dtype}, which needs jax.config.update('jax_enable_x64', True)")
     return jnp.asarray(array)

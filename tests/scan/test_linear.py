@@ -36,7 +36,7 @@ def recurrence(a, b, h0=None, *, reverse=False, resets=None):
     return xp.stack(states[::-1] if reverse else states) if states else b
 
 
-@settings(max_examples=50)
+@settings(max_examples=40)
 @given(
     dtypes=st.sampled_from(SINGLE + DOUBLE),
     time=st.integers(0, 20),
@@ -111,8 +111,13 @@ def test_reset_is_a_fresh_start(normal, segments_are_independent, reverse, poiso
 
 def test_state_before_a_reset_is_forgotten(normal, assert_close):
     a, b, resets = normal("a", 3, 2), normal("b", 3, 2), np.array([True, False, False])
-    h, gradient = jax.value_and_grad(lambda h0: linear_scan(a, b, h0, resets=resets).sum())(np.array([np.nan, np.inf]))
-    assert_close((h, gradient), (recurrence(a, b).sum(), np.zeros(2)))
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(h0):
+        return linear_scan(a, b, h0, resets=resets).sum()
+
+    assert_close(loss(np.array([np.nan, np.inf])), (recurrence(a, b).sum(), np.zeros(2)))
 
 
 @pytest.mark.parametrize(("low", "high", "rtol"), [(0.5, 0.999, 1e-5), (1, 1, 5e-5)], ids=["fading", "running sum"])

@@ -1,8 +1,10 @@
 """A trained model on a stream: one token in, one output out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
@@ -26,11 +28,11 @@ class Stream:
         self.model = model
         self.tokens = 0
         """How many tokens were pushed."""
-        self._state = model.init_state()
+        self._state = self._fresh_state()
         # The parameters are closed over, not passed: a call then costs half as much. The state is updated in place.
         self._step = jax.jit(lambda state, x: model.step(state, x), donate_argnums=0)
 
-    def push(self, x: Shaped[ArrayLike, "*features"]) -> Float[np.ndarray, " out"]:
+    def push(self, x: Shaped[ArrayLike, "*features"] | Sequence[float]) -> Float[np.ndarray, " out"]:
         """The output after one more token: `(in_size,)` finite numbers, or one mark, an integer below `in_size`.
 
         **Raises:** `InputError` if the token is anything else. The stream is then as before.
@@ -41,7 +43,7 @@ class Stream:
 
     def reset(self) -> None:
         """Forget all tokens, as if the stream were new."""
-        self._state, self.tokens = self.model.init_state(), 0
+        self._state, self.tokens = self._fresh_state(), 0
 
     @property
     def state_bytes(self) -> int:
@@ -66,6 +68,9 @@ class Stream:
         stream._state = with_named_leaves(stream._state, arrays, file)
         stream.tokens = int(arrays.get("tokens", 0))
         return stream
+
+    def _fresh_state(self):
+        return jax.tree.map(jnp.copy, self.model.init_state())  # each array its own, to be updated in place
 
     def _checked(self, x) -> np.ndarray:
         x = np.asarray(x)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from .aaren import Aaren
@@ -112,13 +112,13 @@ class SequenceModel(Layer[tuple]):
             raise InputError(f"this model reads marks, integers of shape (time,); got {xs.dtype} of shape {xs.shape}")
         return xs
 
-    def with_scaled_input(self, mean: Float[Array, " in"], scale: Float[Array, " in"]) -> "SequenceModel":
+    def with_scaled_input(self, mean: Float[ArrayLike, " in"], scale: Float[ArrayLike, " in"]) -> "SequenceModel":
         """The model that does on `x` what this one does on `(x - mean) / scale`: a normalisation taken into the encoder."""
         encoder = self.encoder
         if not isinstance(encoder, eqx.nn.Linear) or encoder.bias is None:
             raise InputError("this model reads marks; only features have a mean and a scale")
-        weight = encoder.weight / scale
-        bias = encoder.bias - weight @ mean
+        weight = encoder.weight / jnp.asarray(scale)
+        bias = encoder.bias - weight @ jnp.asarray(mean)
         return eqx.tree_at(lambda m: (m.encoder.weight, m.encoder.bias), self, (weight, bias))
 
 

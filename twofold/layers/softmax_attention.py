@@ -67,7 +67,8 @@ class CausalSelfAttention(Layer[KVCache]):
         visible = jnp.concatenate([self._cached_visible(state, resets), self._new_visible(resets)], 1)
         keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
         # Matrix products would spread NaN and inf to tokens that do not see them (0 * NaN = NaN), so these are cut out.
-        out = _attend(*(jnp.where(jnp.isfinite(x), x, 0) for x in (q, keys, values)), visible=visible)
+        finite_q, finite_keys, finite_values = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, keys, values))
+        out = _attend(finite_q, finite_keys, finite_values, visible)
         bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
         tainted = jnp.any(visible[:, :, None] & bad, axis=1) | ~jnp.all(jnp.isfinite(q), axis=2)
         out = jnp.where(tainted[:, :, None], jnp.nan, out)

@@ -35,9 +35,13 @@ def softmax_fold(
     The gradient recomputes each block's scores. Reverse mode of any order works; forward mode does not.
     """
     choose(implementation)
-    query, keys = jnp.asarray(query), jnp.asarray(keys)
+    query, keys, values = jnp.asarray(query), jnp.asarray(keys), jnp.asarray(values)
     if query.ndim != 2 or keys.ndim != 3 or keys.shape[1:] != query.shape:
         raise InputError(f"keys have shape {keys.shape}; a query of shape {query.shape} needs (time, heads, d_k)")
+    if values.ndim != 3 or values.shape[:2] != keys.shape[:2]:
+        raise InputError(
+            f"values have shape {values.shape}; keys of shape {keys.shape} need (time, heads, dim) of the same"
+        )
     if block_size < 1:
         raise InputError(f"block_size is {block_size}; it must be at least 1")
     _, values, state, _ = checked_tokens(keys[..., 0], values, state, None)
@@ -58,7 +62,14 @@ def _block_scores(query, keys, present):
 
 @jax.custom_vjp
 def _fold(query, keys, values, present, state):
-    def absorb(state, block):
+    return _fold_counting(query, keys, values, present, state)[0]
+
+
+def _fold_counting(query, keys, values, present, state):
+    """The last state, and how many scores (the initial maximum counted as one) attain its maximum."""
+
+    def absorb(carry, block):
+        state, winners = carry
         keys, values, present = block
         scores = _block_scores(query, keys, present)
         maximum = jnp.maximum(state.maximum, jnp.max(scores, 0))
@@ -67,24 +78,23 @@ def _fold(query, keys, values, present, state):
         divisor = jnp.where(normaliser == 0, 1, normaliser)
         mean = jnp.einsum("th,thd->hd", weights / divisor, values)
         output = (kept / divisor)[:, None] * state.output + mean
-        return SoftmaxState(maximum, normaliser, output), None
+        winners = jnp.where(maximum == state.maximum, winners, 0) + jnp.sum(scores == maximum, 0)
+        return (SoftmaxState(maximum, normaliser, output), winners), None
 
-    return lax.scan(absorb, state, (keys, values, present))[0]
+    return lax.scan(absorb, (state, jnp.ones(len(query), int)), (keys, values, present))[0]
 
 
 def _fold_forward(query, keys, values, present, state):
-    last = _fold(query, keys, values, present, state)
-    return last, (query, keys, values, present, state, last)
+    last, winners = _fold_counting(query, keys, values, present, state)
+    return last, (query, keys, values, present, state, last, winners)
 
 
 def _fold_backward(saved, g):
-    query, keys, values, present, state, last = saved
+    query, keys, values, present, state, last, winners = saved
     divisor = jnp.where(last.normaliser == 0, 1, last.normaliser)
     d_logsum = g.normaliser * last.normaliser
     small = jnp.sum(g.output * last.output, -1) - d_logsum
-    scores = jax.vmap(_block_scores, (None, 0, 0))(query, keys, present)
-    winners = jnp.sum(scores == last.maximum, (0, 1)) + (state.maximum == last.maximum)
-    reference = (g.maximum - d_logsum) / jnp.maximum(winners, 1).astype(g.maximum.dtype)
+    reference = (g.maximum - d_logsum) / winners.astype(g.maximum.dtype)
 
     def pull_back(d_query, block):
         keys, values, present = block

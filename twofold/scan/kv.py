@@ -37,6 +37,8 @@ def kv_scan(
 
     **Raises:** `InputError` if the shapes do not fit.
 
+    A NaN or inf spreads to the tokens just before it too, in the same chunk; where there are `resets`, it does not.
+
     Memory is O(time): the states within a chunk are never formed, neither here nor in the gradient, which is three
     such scans. Reverse mode of any order works; forward mode does not. The result has the rounding of a sum over all
     tokens.
@@ -55,7 +57,7 @@ def kv_scan(
     if resets is not None and jnp.shape(resets) != q.shape[:1]:
         raise InputError(f"resets have shape {jnp.shape(resets)}; q of shape {q.shape} needs {q.shape[:1]}")
     segments = jnp.zeros(len(q), jnp.int32) if resets is None else jnp.cumsum(jnp.asarray(resets), dtype=jnp.int32)
-    if resets is None:
+    if resets is None or len(q) == 0:
         return _scan(q, k, v, state, segments, jnp.int32(0), False)
     return _scan_without_leaks(q, k, v, state, segments)
 
@@ -74,8 +76,9 @@ def _scan_without_leaks(q, k, v, state, segments):
         return (total, segment), total
 
     (last_taint, _), taints = lax.scan(taint, (jnp.zeros_like(v[0]), jnp.int32(0)), (marks, segments))
-    own = lax.stop_gradient(0 * jnp.sum(q, -1, keepdims=True))
-    return out + taints + own, last + last_taint[:, None, :]
+    taints = taints + lax.stop_gradient(0 * jnp.sum(q, -1, keepdims=True))
+    # Selected, not added: so that a gradient that is itself NaN there does not come back in either.
+    return jnp.where(jnp.isnan(taints), taints, out), jnp.where(jnp.isnan(last_taint)[:, None], jnp.nan, last)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(6,))

@@ -46,7 +46,8 @@ def softmax_scan(
 
     **Arguments:**
 
-    - `scores`: s_t, `(time, heads)`. A score of -inf masks its token; while all are masked the output is zero.
+    - `scores`: s_t, `(time, heads)`. A score of -inf masks its token, whatever its value;
+        while all are masked the output is zero.
     - `values`: v_t, `(time, heads, dim)`.
     - `state`: what came before, from an earlier call; empty if not given.
     - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN.
@@ -75,7 +76,8 @@ def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxSta
     divisor = jnp.where(normaliser == 0, 1, normaliser)
     alpha = weight / divisor
     # Moving towards the value, rather than weighing both, keeps an average of equal values exact over any length.
-    output = o + alpha[..., None] * (value - o)
+    # A token without a share is left out rather than multiplied by zero: padding may hold anything, even NaN.
+    output = jnp.where(alpha[..., None] == 0, o, o + alpha[..., None] * (value - o))
     return SoftmaxState(maximum, normaliser, output), alpha, kept / divisor
 
 
@@ -114,7 +116,7 @@ def _scan_backward(saved, cotangents):
         big, small = carry
         big, small = big + g_t, small + inner
         dvalue = score_share[..., None] * big
-        dscore = jnp.sum(dvalue * value, -1) - score_share * small
+        dscore = jnp.where(score_share == 0, 0, jnp.sum(dvalue * value, -1) - score_share * small)
         carry = share[..., None] * big, share * small
         if fresh is not None:
             carry = jax.tree.map(lambda x: jnp.where(fresh, 0, x), carry)
@@ -131,6 +133,8 @@ def _scan_backward(saved, cotangents):
     dscores = dscores + d_reference
     safe = jnp.where(state.normaliser == 0, 1, state.normaliser)
     dstate = SoftmaxState(d_reference0 + d_logsum0, jnp.where(state.normaliser == 0, 0, d_logsum0 / safe), d_output)
+    if resets is not None and len(scores):
+        dstate = jax.tree.map(lambda x: jnp.where(resets[0], 0, x), dstate)
     return dscores, dvalues, dstate, None
 
 
@@ -142,7 +146,7 @@ def _to_largest(cotangent, scores, maximum0, maximum, resets):
         ended = segment[-1:] if len(scores) else 0
         winner = winner & (segment == ended)[:, None]
         winner0 = winner0 & jnp.all(ended == 0)
-    share = cotangent / jnp.maximum(jnp.sum(winner, 0) + winner0, 1).astype(cotangent.dtype)
+    share = cotangent / jnp.maximum(jnp.sum(winner, 0) + winner0.astype(int), 1).astype(cotangent.dtype)
     return jnp.where(winner, share, 0), jnp.where(winner0, share, 0)
 
 

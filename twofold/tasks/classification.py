@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Scalar
 
 from ..errors import InputError
 from ..layers import SequenceModel
@@ -89,7 +89,7 @@ class Metrics(NamedTuple):
 
 
 def last_outputs(
-    model: SequenceModel, tokens: Float[Array, "sequences time features"], lengths
+    model: SequenceModel, tokens: Float[ArrayLike, "sequences time features"], lengths: Int[ArrayLike, " sequences"]
 ) -> Float[Array, "sequences out"]:
     """The model's output at the last real token of each padded sequence; being causal, it never sees the padding."""
     return jax.vmap(lambda xs, length: model(xs)[length - 1])(tokens, lengths)

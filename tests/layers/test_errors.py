@@ -1,0 +1,160 @@
+"""Input that a layer cannot use is an `InputError` that names the bad value."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from twofold.errors import InputError
+from twofold.layers import (
+    Aaren,
+    Block,
+    CausalSelfAttention,
+    GatedRNN,
+    LinearSelfAttention,
+    RunningMean,
+    SequenceModel,
+    Stack,
+)
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+KEY = jax.random.key(0)
+MAKE = {  # A layer of a given size.
+    "LinearSelfAttention": lambda size: LinearSelfAttention(size, size, key=KEY),
+    "GatedRNN": lambda size: GatedRNN(size, size, key=KEY),
+    "GatedRNN, dense": lambda size: GatedRNN(size, size, recurrence="dense", key=KEY),
+    "Aaren": lambda size: Aaren(size, size, key=KEY),
+    "CausalSelfAttention": lambda size: CausalSelfAttention(size, size, capacity=4, key=KEY),
+    "RunningMean": RunningMean,
+    "Block": lambda size: Block(Aaren(size, size, key=KEY), feed_forward_size=2, key=KEY),
+    "Stack": lambda size: Stack([RunningMean(size), RunningMean(size)]),
+    "SequenceModel": lambda size: SequenceModel(size, 2, width=size, depth=1, key=KEY),
+}
+every_layer = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+
+
+def error(*named):
+    """The expected error, whose message names all of these."""
+    return pytest.raises(InputError, match="".join(f"(?=.*{re.escape(n)})" for n in named))
+
+
+@every_layer
+@pytest.mark.parametrize("shape", [(5, 2), (5,), (1, 5, 3), ()], ids=str)
+def test_tokens_of_other_features_are_named(make, shape):
+    with error("3 features", str(shape)):
+        make(3)(np.zeros(shape))
+
+
+@every_layer
+@pytest.mark.parametrize("shape", [(2,), (1, 3), ()], ids=str)
+def test_token_of_other_features_is_named(make, shape):
+    layer = make(3)
+    with error("3 features", str((1, *shape))):
+        layer.step(layer.init_state(), np.zeros(shape))
+
+
+@every_layer
+@pytest.mark.parametrize("shape", [(4,), (6,), (5, 1), ()], ids=str)
+def test_resets_of_another_shape_are_named(make, shape):
+    with error("resets", str(shape)):
+        make(3)(np.zeros((5, 3)), resets=np.zeros(shape, bool))
+
+
+@every_layer
+@pytest.mark.parametrize("face", ["prefill", "step"])
+def test_state_of_a_larger_layer_is_refused(make, face):
+    layer, state = make(3), make(4).init_state()
+    with error("4"):
+        getattr(layer, face)(state, np.zeros((5, 3) if face == "prefill" else 3))
+
+
+def test_cache_of_another_capacity_is_refused():
+    small, large = (CausalSelfAttention(3, 3, capacity=c, key=KEY) for c in (4, 8))
+    with error("8"):
+        small.prefill(large.init_state(), np.zeros((5, 3)))
+
+
+@pytest.mark.parametrize(
+    ("construct", "named"),
+    {
+        "heads of Aaren": (lambda: Aaren(3, 4, num_heads=3, key=KEY), ["out_size", "4", "num_heads = 3"]),
+        "no heads": (lambda: Aaren(3, 4, num_heads=0, key=KEY), ["num_heads = 0"]),
+        "heads of softmax attention": (lambda: CausalSelfAttention(3, 4, num_heads=3, key=KEY), ["4", "num_heads = 3"]),
+        "heads of linear attention": (
+            lambda: LinearSelfAttention(5, 4, num_heads=2, key=KEY),
+            ["in_size", "5", "num_heads = 2"],
+        ),
+        "capacity": (lambda: CausalSelfAttention(3, 4, capacity=0, key=KEY), ["capacity is 0"]),
+        "recurrence": (lambda: GatedRNN(3, 2, recurrence="full", key=KEY), ["'full'", "'diagonal' or 'dense'"]),
+        "block": (lambda: Block(Aaren(3, 4, key=KEY), key=KEY), ["3 to 4"]),
+        "stack": (lambda: Stack([Aaren(3, 4, key=KEY), RunningMean(5)]), ["out_size 4", "in_size 5"]),
+        "empty stack": (lambda: Stack([]), ["at least one layer"]),
+        "mixer": (
+            lambda: SequenceModel(3, 2, mixer="lstm", key=KEY),
+            ["'lstm'", "aaren, gated-rnn, linear-attention, softmax-attention"],
+        ),
+        "reads": (lambda: SequenceModel(3, 2, reads="words", key=KEY), ["'words'", "'features' or 'marks'"]),
+        "predicts": (lambda: SequenceModel(3, 2, predicts="all", key=KEY), ["'all'", "'step' or 'sequence'"]),
+        "heads of a model": (lambda: SequenceModel(3, 2, width=4, num_heads=3, key=KEY), ["4", "num_heads = 3"]),
+    }.values(),
+)
+def test_impossible_layers_are_refused(construct, named):
+    with error(*named):
+        construct()
+
+
+@pytest.mark.parametrize(
+    ("v", "k", "q"),
+    [
+        ((2, 3), (2, 3), (4, 3)),
+        ((2, 3), (2, 4), (2, 4)),
+        ((2, 3), (1, 2, 3), (1, 2, 3)),
+        ((1, 2, 3), (2, 2, 3), (2, 2, 3)),
+        ((3,), (3,), (3,)),
+        ((), (), ()),
+    ],
+)
+def test_attention_weights_that_do_not_fit_are_named(v, k, q):
+    with error(f"{v}, {k}, {q}"):
+        LinearSelfAttention.from_weights(np.zeros(v), np.zeros(k), np.zeros(q))
+
+
+GATED_RNN = {"lam": (5,), "w_in_m": (5, 4), "w_in_x": (5, 4), "w_out_m": (6, 5), "w_out_x": (6, 5), "readout": (2, 6)}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *[("lam", shape) for shape in [(), (4,), (5, 4), (4, 5), (5, 5, 5)]],
+        *[("w_in_m", shape) for shape in [(), (5,), (4, 4), (5, 3)]],
+        *[("w_in_x", shape) for shape in [(), (5,), (4, 4), (5, 3)]],
+        *[("w_out_m", shape) for shape in [(), (5,), (6, 4), (5, 5)]],
+        *[("w_out_x", shape) for shape in [(), (5,), (6, 4), (5, 5)]],
+        *[("readout", shape) for shape in [(), (6,), (2, 5), (1, 2, 6)]],
+    ],
+)
+def test_rnn_weights_that_do_not_fit_are_named(name, shape):
+    shapes = {**GATED_RNN, name: shape}
+    with error(", ".join(map(str, shapes.values()))):
+        GatedRNN.from_weights(**{name: np.zeros(shape) for name, shape in shapes.items()})
+
+
+@pytest.mark.parametrize("bad", [-0.25, 1.5, np.nan, np.inf])
+def test_lambda_outside_0_to_1_is_named(bad):
+    weights = {name: np.zeros(shape) for name, shape in GATED_RNN.items()}
+    weights["lam"][3] = bad
+    with error(f"lambda contains {bad}", "[0, 1]"):
+        GatedRNN.from_weights(**weights)
+
+
+@pytest.mark.parametrize("xs", [np.zeros(5), np.zeros((5, 3)), np.zeros((5, 1), int), np.zeros((), int)], ids=str)
+def test_marks_are_integers_in_time(xs):
+    model = SequenceModel(3, 2, width=4, depth=1, reads="marks", key=KEY)
+    with error("marks", str(xs.dtype), str(xs.shape)):
+        model(xs)
+
+
+def test_marks_have_no_scale():
+    with error("marks"):
+        SequenceModel(3, 2, width=4, depth=1, reads="marks", key=KEY).with_scaled_input(np.zeros(3), np.ones(3))

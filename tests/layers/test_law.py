@@ -1,0 +1,253 @@
+"""The law of every layer: `step`, `prefill`, splits, resets and batches are views of one causal function."""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from twofold import layers
+from twofold.layers import (
+    MIXERS,
+    Aaren,
+    Block,
+    CausalSelfAttention,
+    GatedRNN,
+    Layer,
+    LinearSelfAttention,
+    RunningMean,
+    SequenceModel,
+    Stack,
+)
+
+TIME, PART = 6, 3  # Tokens of a sequence, and of the parts that it is prefilled in.
+
+
+def gated_rnn_of_extremes(key):
+    """Its lambdas are 0 and 1, as those of converted attention."""
+    rnn = GatedRNN(3, 2, hidden_size=4, gate_size=3, key=key)
+    gates = rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout
+    return GatedRNN.from_weights(np.array([0.0, 1.0, 0.0, 1.0]), *gates)
+
+
+def stack(key):
+    above = CausalSelfAttention(4, 2, num_heads=2, capacity=4, key=key)
+    return Stack([LinearSelfAttention(3, 4, key=key), RunningMean(4), above])
+
+
+def model(mixer, predicts, reads, key):
+    options = {} if mixer == "gated-rnn" else {"num_heads": 2}
+    return SequenceModel(
+        5, 2, width=4, depth=1, mixer=mixer, predicts=predicts, reads=reads, feed_forward_size=3, key=key, **options
+    )
+
+
+MAKE: dict[str, Callable[..., Layer]] = {
+    "LinearSelfAttention": lambda key: LinearSelfAttention(3, 2, key_size=4, key=key),
+    "LinearSelfAttention, heads": lambda key: LinearSelfAttention(4, 3, num_heads=2, key=key),
+    "GatedRNN": lambda key: GatedRNN(3, 2, hidden_size=5, gate_size=4, key=key),
+    "GatedRNN, lambda 0 and 1": gated_rnn_of_extremes,
+    "GatedRNN, dense": lambda key: GatedRNN(3, 2, hidden_size=5, gate_size=4, recurrence="dense", key=key),
+    "Aaren": lambda key: Aaren(3, 4, num_heads=2, key=key),
+    "CausalSelfAttention": lambda key: CausalSelfAttention(3, 4, num_heads=2, capacity=16, key=key),
+    "CausalSelfAttention, window of 2": lambda key: CausalSelfAttention(3, 4, num_heads=2, capacity=2, key=key),
+    "CausalSelfAttention, window of 4": lambda key: CausalSelfAttention(3, 2, capacity=4, key=key),
+    "RunningMean": lambda key: RunningMean(3),
+    "Block": lambda key: Block(Aaren(4, 4, num_heads=2, key=key), feed_forward_size=3, key=key),
+    "Stack": stack,
+    **{
+        ", ".join(["SequenceModel", *how]): partial(model, *how)
+        for how in product(MIXERS, ["step", "sequence"], ["features", "marks"])
+    },
+}
+"""Layers by class, and by what sets them apart within it."""
+
+DOUBLE, SINGLE = ([(name, dtype) for name in MAKE] for dtype in ("float64", "float32"))
+in_double = pytest.mark.parametrize("case", DOUBLE, indirect=True, ids=", ".join)
+in_both_precisions = pytest.mark.parametrize("case", DOUBLE + SINGLE, indirect=True, ids=", ".join)
+
+# Compiled quickly rather than well: nearly all the time here is XLA's.
+HASTY = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+}
+jit = partial(jax.jit, compiler_options=HASTY)
+
+
+def prefill(layer, state, xs, resets=None):
+    return layer.prefill(state, xs, resets=resets)
+
+
+def step(layer, state, x):
+    return layer.step(state, x)
+
+
+class Case(NamedTuple):
+    """A layer, and all that its laws are stated with."""
+
+    layer: Layer
+    dtype: str
+    fresh: object
+    """The state before the first token."""
+    state: object
+    """A state after some tokens."""
+    xs: np.ndarray
+    """Tokens to take in from there."""
+    others: np.ndarray
+    """As many others, none of them equal."""
+    step: Callable
+    """Compiled; an error if it is compiled twice."""
+
+    def fold(self, state, xs, resets=()):
+        """Token by token, from a fresh state at resets."""
+        ys = []
+        for t, x in enumerate(xs):
+            state, y = self.step(self.layer, self.fresh if t in resets else state, x)
+            ys.append(y)
+        return state, jnp.stack(ys)
+
+    def spoiled(self, where):
+        """The layer, and the tokens with those `where` made NaN: for marks, NaN is what the layer reads in mark 0."""
+        if self.xs.ndim == 2:
+            return self.layer, np.where(np.array(where)[:, None], np.nan, self.xs)
+        embedding = self.layer.encoder.weight
+        layer = eqx.tree_at(lambda l: l.encoder.weight, self.layer, embedding.at[0].set(jnp.nan))
+        return layer, np.where(where, 0, self.xs)
+
+
+run = jit(prefill)
+
+
+@pytest.fixture(scope="module")
+def case(request, normal):
+    name, dtype = request.param
+
+    def cast(tree):
+        return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+
+    def tokens(name, time):
+        numbers = normal(name, time, layer.in_size, dtype=dtype)
+        return 1 + numbers[:, 1:].argmax(1) if marks else numbers  # Mark 0 is kept for `spoiled`.
+
+    layer = MAKE[name](key=jax.random.key(0))
+    assert type(layer).__name__ == name.split(", ")[0]
+    marks = getattr(layer, "reads", "features") == "marks"
+    fresh = layer.init_state()
+    if dtype != "float64":
+        layer, fresh = cast((layer, fresh))
+    state, _ = run(layer, fresh, tokens("before", PART))
+    count = eqx.debug.assert_max_traces(step, max_traces=1)
+    xs = tokens("tokens", TIME)
+    others = 1 + xs % (layer.in_size - 1) if marks else tokens("others", TIME)
+    return Case(layer, dtype, fresh, state, xs, others, jit(count))
+
+
+def test_every_exported_layer_is_under_the_law():
+    exported = {name for name, x in vars(layers).items() if isinstance(x, type) and issubclass(x, Layer)}
+    assert {name.split(", ")[0] for name in MAKE} == exported - {"Layer"}
+
+
+@in_both_precisions
+def test_folding_step_equals_prefill(case, assert_close):
+    for state in (case.fresh, case.state):
+        last, ys = run(case.layer, state, case.xs)
+        assert_close((last, ys), case.fold(state, case.xs))
+        assert ys.shape == (TIME, case.layer.out_size)
+        assert [x.dtype for x in jax.tree.leaves((last, ys))] == [*(x.dtype for x in jax.tree.leaves(state)), case.dtype]
+
+
+@in_double
+def test_step_is_compiled_once(case):
+    """`case.step` fails if it is traced twice: for any token, after `init_state`, `step` and `prefill` alike."""
+    for state in (case.fresh, case.state, run(case.layer, case.fresh, case.xs, np.arange(TIME) == 2)[0]):
+        case.fold(state, case.xs)
+
+
+@in_both_precisions
+def test_split_anywhere_equals_whole(case, assert_close):
+    """Into two prefills, and into steps, a prefill, and steps again."""
+    whole = run(case.layer, case.state, case.xs)
+    for cut in (0, PART, TIME):
+        between, early = run(case.layer, case.state, case.xs[:cut])
+        last, late = run(case.layer, between, case.xs[cut:])
+        assert_close((last, jnp.concatenate([early, late])), whole)
+    for start in range(1, TIME - PART):
+        end = start + PART
+        state, early = case.fold(case.state, case.xs[:start])
+        state, middle = run(case.layer, state, case.xs[start:end])
+        last, late = case.fold(state, case.xs[end:])
+        assert_close((last, jnp.concatenate([early, middle, late])), whole)
+
+
+@in_both_precisions
+def test_reset_is_a_fresh_state(case, assert_close):
+    for resets in [(), (0,), (1,), (5,), (0, 3), (2, 3, 5), range(TIME)]:
+        actual = run(case.layer, case.state, case.xs, np.isin(np.arange(TIME), resets))
+        assert_close(actual, case.fold(case.state, case.xs, resets))
+
+
+@in_double
+def test_no_nan_passes_a_reset(case, assert_close):
+    """From a state that is all NaN, and from NaN tokens."""
+    bad_state = jax.tree.map(lambda x: x * jnp.nan if eqx.is_inexact_array(x) else x, case.state)
+    fresh = run(case.layer, case.fresh, case.xs)
+    assert_close(run(case.layer, bad_state, case.xs, np.arange(TIME) == 0), fresh)
+    layer, xs = case.spoiled(np.arange(TIME) < PART)
+    last, ys = run(layer, bad_state, xs, np.arange(TIME) == PART)
+    assert np.all(np.isnan(ys[:PART]))
+    assert_close((last, ys[PART:]), run(case.layer, case.fresh, case.xs[PART:]))
+
+
+@in_double
+def test_future_does_not_change_the_past(case, assert_close):
+    _, ys = run(case.layer, case.state, case.xs)
+    for now in range(TIME):
+        _, other = run(case.layer, case.state, np.concatenate([case.xs[:now], case.others[now:]]))
+        assert_close(other[:now], ys[:now])
+        assert np.any(other[now:] != ys[now:])
+
+
+@in_double
+def test_nan_in_the_future_does_not_change_the_past(case, assert_close):
+    layer, xs = case.spoiled(np.arange(TIME) >= PART)
+    _, ys = run(layer, case.state, xs)
+    assert_close(ys[:PART], run(case.layer, case.state, case.xs)[1][:PART])
+    assert np.all(np.isnan(ys[PART:]))
+
+
+@in_double
+def test_batch_equals_its_sequences(case, assert_close):
+    sequences = [
+        (case.state, case.xs, np.arange(TIME) == 2),
+        (case.fresh, case.others, np.zeros(TIME, bool)),
+        (case.state, case.others, np.arange(TIME) % 4 == 0),
+    ]
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *sequences)
+    together = jit(jax.vmap(prefill, in_axes=(None, 0, 0, 0)))(case.layer, *batch)
+    for i, sequence in enumerate(sequences):
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), run(case.layer, *sequence))
+
+
+@in_double
+def test_gradients_are_those_of_folding_step(case, normal, assert_close):
+    """Of all parameters, through the outputs and the last state; and finite."""
+
+    def folded(layer, state, xs):
+        return lax.scan(partial(step, layer), state, xs)
+
+    def gradients(face):
+        def loss(layer):
+            results = [x for x in jax.tree.leaves(face(layer, case.fresh, case.xs)) if eqx.is_inexact_array(x)]
+            return sum(jnp.sum(normal(f"pull {i}", *x.shape) * x) for i, x in enumerate(results))
+
+        return jit(jax.grad(loss))(case.layer)
+
+    actual = gradients(prefill)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(actual))
+    assert_close(actual, gradients(folded), rtol=1e-10)

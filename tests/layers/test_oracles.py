@@ -1,0 +1,214 @@
+"""Each layer is its paper's equation, written here naively in NumPy, in float64."""
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twofold.layers import (
+    Aaren,
+    Block,
+    CausalSelfAttention,
+    GatedRNN,
+    LinearSelfAttention,
+    RunningMean,
+    SequenceModel,
+)
+
+run = jax.jit(lambda layer, xs: layer(xs))
+
+DTYPES = st.sampled_from(["float32", "float64"])
+SIZES, HEADS = st.sampled_from([1, 3]), st.sampled_from([1, 2])  # Few: each new shape is compiled.
+
+
+def in_dtype(tree, dtype):
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
+
+
+def softmax(scores):
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+@settings(max_examples=8)
+@given(
+    dtype=DTYPES,
+    time=st.sampled_from([0, 5, 70]),
+    in_size=SIZES,
+    out_size=SIZES,
+    key_size=SIZES,
+    heads=HEADS,
+)
+def test_linear_attention_is_equation_3(normal, assert_close, dtype, time, in_size, out_size, key_size, heads):
+    """y_t = [sum_{s<=t} (W_V x_s)(W_K x_s)^T] W_Q x_t, summed over heads; the bracket, transposed, is the last state."""
+    layer = LinearSelfAttention(in_size, out_size, num_heads=heads, key_size=key_size, key=jax.random.key(0))
+    layer, xs = in_dtype((layer, normal("x", time, in_size)), dtype)
+    w_v, w_k, w_q, tokens = in_dtype((layer.w_v, layer.w_k, layer.w_q, xs), "float64")
+    bracket, ys = np.zeros((heads, out_size, key_size)), np.zeros((time, out_size))
+    for t, x in enumerate(tokens):
+        for head in range(heads):
+            bracket[head] += np.outer(w_v[head] @ x, w_k[head] @ x)
+            ys[t] += bracket[head] @ (w_q[head] @ x)
+    state, out = jax.jit(lambda layer, xs: layer.prefill(layer.init_state(), xs))(layer, xs)
+    assert out.dtype == dtype
+    assert_close((out, state), (ys, bracket.swapaxes(1, 2)))
+
+
+@settings(max_examples=6)
+@given(dtype=DTYPES, in_size=SIZES, head_size=SIZES, heads=HEADS)
+def test_aaren_is_prefix_softmax_of_a_learned_query(normal, assert_close, dtype, in_size, head_size, heads):
+    layer = Aaren(in_size, heads * head_size, num_heads=heads, key=jax.random.key(0))
+    layer, xs = in_dtype((layer, normal("x", 7, in_size)), dtype)
+    query, w_k, w_v, w_o, tokens = in_dtype((layer.query, layer.w_k, layer.w_v, layer.w_o, xs), "float64")
+    ys = []
+    for t in range(len(tokens)):
+        keys, values = tokens[: t + 1] @ w_k.T, tokens[: t + 1] @ w_v.T
+        each = [slice(i * head_size, (i + 1) * head_size) for i in range(heads)]
+        mixed = [softmax(keys[:, i] @ q / np.sqrt(head_size)) @ values[:, i] for q, i in zip(query, each, strict=True)]
+        ys.append(w_o @ np.concatenate(mixed))
+    out = run(layer, xs)
+    assert out.dtype == dtype
+    assert_close(out, np.array(ys))
+
+
+@settings(max_examples=8)
+@given(
+    dtype=DTYPES,
+    in_size=SIZES,
+    head_size=SIZES,
+    heads=HEADS,
+    capacity=st.sampled_from([1, 3, 7, 1024]),
+)
+def test_softmax_attention_is_over_the_last_capacity_tokens(
+    normal, assert_close, dtype, in_size, head_size, heads, capacity
+):
+    """Causal, with 7 tokens; full where the cache holds them all."""
+    layer = CausalSelfAttention(in_size, heads * head_size, num_heads=heads, capacity=capacity, key=jax.random.key(0))
+    layer, xs = in_dtype((layer, normal("x", 7, in_size)), dtype)
+    w_q, w_k, w_v, w_o, tokens = in_dtype((layer.w_q, layer.w_k, layer.w_v, layer.w_o, xs), "float64")
+    ys = []
+    for t, x in enumerate(tokens):
+        seen = tokens[max(0, t + 1 - capacity) : t + 1]
+        query, keys, values = w_q @ x, seen @ w_k.T, seen @ w_v.T
+        each = [slice(i * head_size, (i + 1) * head_size) for i in range(heads)]
+        mixed = [softmax(keys[:, i] @ query[i] / np.sqrt(head_size)) @ values[:, i] for i in each]
+        ys.append(w_o @ np.concatenate(mixed))
+    out = run(layer, xs)
+    assert out.dtype == dtype
+    assert_close(out, np.array(ys))
+
+
+@pytest.mark.parametrize("recurrence", ["diagonal", "dense"])
+@settings(max_examples=6)
+@given(
+    dtype=DTYPES, in_size=SIZES, out_size=SIZES, hidden_size=st.sampled_from([None, 0, 3]), gate_size=st.sampled_from([0, 4])
+)
+def test_gated_rnn_is_equation_2(
+    normal, assert_close, recurrence, dtype, in_size, out_size, hidden_size, gate_size
+):
+    """h_t = lambda * h_{t-1} + g_in(x_t, 1) or A h_{t-1} + g_in(x_t, 1), y_t = D g_out(h_t), from h_0 = 0."""
+    sizes = {"hidden_size": hidden_size, "gate_size": gate_size, "recurrence": recurrence}
+    layer = GatedRNN(in_size, out_size, **sizes, key=jax.random.key(0))
+    layer, xs = in_dtype((layer, normal("x", 7, in_size)), dtype)
+    rnn, tokens = in_dtype((layer, xs), "float64")
+    decay = np.diag(layer.lam.astype("float64")) if recurrence == "diagonal" else rnn.lam
+    h, ys = np.zeros(layer.hidden_size), []
+    for x in tokens:
+        x = np.append(x, 1)
+        h = decay @ h + (rnn.w_in_m @ x) * (rnn.w_in_x @ x)
+        ys.append(rnn.readout @ ((rnn.w_out_m @ h) * (rnn.w_out_x @ h)))
+    out = run(layer, xs)
+    assert out.dtype == dtype
+    assert_close(out, np.array(ys))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_running_mean_is_the_mean_so_far(normal, assert_close, dtype):
+    xs = normal("x", 9, 3)
+    layer = RunningMean(3)
+    _, ys = layer.prefill(in_dtype(layer.init_state(), dtype), xs)
+    assert ys.dtype == dtype
+    assert_close(ys, np.array([xs[: t + 1].mean(0) for t in range(9)]))
+
+
+def running_mean(in_size, out_size, *, key):
+    return RunningMean(in_size)
+
+
+def randomised(layer, normal):
+    """The layer with normal weights throughout, those of its norms and biases too."""
+    leaves, tree = jax.tree.flatten(layer)
+    return jax.tree.unflatten(tree, [normal(f"weight {i}", *x.shape) for i, x in enumerate(leaves)])
+
+
+def linear(layer, x):
+    return x @ np.asarray(layer.weight).T + layer.bias
+
+
+def norm(layer, x):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-5) * layer.weight + layer.bias
+
+
+def block(layer, xs):
+    """A pre-norm residual block over the running mean, with the tanh form of GELU."""
+    normed = norm(layer.mixer_norm, xs)
+    xs = xs + np.array([normed[: t + 1].mean(0) for t in range(len(xs))])
+    inner = linear(layer.expand, norm(layer.feed_forward_norm, xs))
+    gelu = inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3))) / 2
+    return xs + linear(layer.contract, gelu)
+
+
+def test_block_is_two_pre_norm_residuals(normal, assert_close):
+    layer = randomised(Block(RunningMean(4), key=jax.random.key(0)), normal)
+    xs = normal("x", 5, 4)
+    assert_close(run(layer, xs), block(layer, xs))
+
+
+@pytest.mark.parametrize("predicts", ["step", "sequence"])
+@pytest.mark.parametrize("reads", ["features", "marks"])
+def test_model_is_encoder_blocks_mean_norm_readout(normal, assert_close, reads, predicts):
+    """And a mixer may be any constructor."""
+    how = {"width": 4, "depth": 2, "mixer": running_mean, "reads": reads, "predicts": predicts}
+    model = randomised(SequenceModel(3, 2, **how, key=jax.random.key(0)), normal)
+    marks = np.array([0, 2, 1, 1, 0])
+    xs = marks if reads == "marks" else normal("x", 5, 3)
+    features = np.asarray(model.encoder.weight)[marks] if reads == "marks" else linear(model.encoder, xs)
+    for layer in model.stack.layers[:2]:
+        features = block(layer, features)
+    if predicts == "sequence":
+        features = np.array([features[: t + 1].mean(0) for t in range(5)])
+    assert_close(run(model, xs), linear(model.readout, norm(model.norm, features)))
+
+
+def test_scaled_input_is_normalised_input(normal, assert_close):
+    model = SequenceModel(3, 2, width=4, depth=1, key=jax.random.key(0))
+    xs, mean, scale = normal("x", 5, 3), normal("mean", 3), np.exp(normal("scale", 3))
+    assert_close(run(model.with_scaled_input(mean, scale), xs), run(model, (xs - mean) / scale), rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lambda_is_kept(normal, dtype):
+    """To rounding; 0 and 1 exactly."""
+    lam = np.array([0, 1, 1e-6, 0.01, 0.3, 0.5, 0.99, 1 - 1e-6], dtype)
+    gates = [normal("gate", *shape, dtype=dtype) for shape in [(8, 4), (8, 4), (3, 8), (3, 8), (2, 3)]]
+    kept = GatedRNN.from_weights(lam, *gates).lam
+    assert kept.dtype == dtype
+    assert kept[:2].tolist() == [0, 1]
+    np.testing.assert_allclose(kept, lam, rtol=0, atol=2 * np.finfo(dtype).eps)
+
+
+def test_dense_starts_with_the_spectrum_of_diagonal(assert_close):
+    diagonal, dense = (GatedRNN(3, 2, recurrence=r, key=jax.random.key(0)) for r in ("diagonal", "dense"))
+    assert_close(np.linalg.eigvalsh(dense.lam), np.sort(diagonal.lam))
+    assert eqx.tree_equal(diagonal.readout, dense.readout)
+
+
+def test_sizes_are_as_asked_for():
+    key = jax.random.key(0)
+    rnn = GatedRNN(3, 2, key=key)
+    assert (rnn.in_size, rnn.out_size, rnn.hidden_size, rnn.gate_size, rnn.recurrence) == (3, 2, 6, 6, "diagonal")
+    assert LinearSelfAttention(6, 2, num_heads=3, key=key).w_q.shape == (3, 2, 6)
+    assert Block(RunningMean(4), key=key).expand.out_features == 16
+    assert SequenceModel(7, 2, reads="marks", width=4, key=key).in_size == 7

@@ -1,0 +1,41 @@
+"""Every code block of the README works as printed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from twofold import cli
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
+MAKEFILE = (README.parent / "Makefile").read_text()
+
+
+def test_every_block_is_of_a_kind_tested_here():
+    assert {language for language, _ in BLOCKS} == {"python", "sh"}
+
+
+@pytest.mark.parametrize("code", [code for language, code in BLOCKS if language == "python"])
+def test_python_blocks_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+def _commands():
+    lines = [line for language, code in BLOCKS if language == "sh" for line in code.splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_shell_commands_are_understood(words, monkeypatch):
+    """Commands are parsed whole; what they do is run by the tests of the command line, the tasks and the experiments."""
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", MAKEFILE, re.MULTILINE)
+        return
+    assert words[0] == "twofold"
+    done = []
+    for command in (cli.Demo, cli.Reproduce, cli.Train, cli.Evaluate):
+        monkeypatch.setattr(command, "run", lambda self: done.append(type(self).__name__.lower()))
+    assert cli.main(words[1:]) == 0
+    assert done == [words[1]]

@@ -1,0 +1,115 @@
+"""Training: seeds are independent, and a run that was killed continues to the same bits."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from twofold import InputError
+from twofold.tasks.teacher_student import Recipe
+from twofold.train import Checkpoint, fit, open_run
+
+RECIPE = Recipe(size=2, hidden_size=6, gate_size=6, time=5, batch=4, steps=47)
+
+
+def _fit(seeds=1, **options):
+    keys = jax.random.split(jax.random.key(0), seeds)
+    teachers, students = eqx.filter_vmap(RECIPE.teacher)(keys), eqx.filter_vmap(RECIPE.student)(keys)
+    defaults = {
+        "optimiser": RECIPE.optimiser(),
+        "steps": RECIPE.steps,
+        "key": jax.random.key(1),
+        "records": 5,
+        "progress": False,
+    }
+    return fit(RECIPE.loss, students, teachers, **(defaults | options))
+
+
+def _same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def _by_hand(start_key, data_key):
+    """The same training as a plain loop: the model, and the loss of every step."""
+    teacher, student, optimiser = RECIPE.teacher(start_key), RECIPE.student(start_key), RECIPE.optimiser()
+
+    @jax.jit
+    def step(student, state, key):
+        loss, gradient = jax.value_and_grad(RECIPE.loss)(student, teacher, key)
+        updates, state = optimiser.update(gradient, state, student)
+        return optax.apply_updates(student, updates), state, loss
+
+    state, losses = optimiser.init(student), []
+    for i in range(RECIPE.steps):
+        student, state, loss = step(student, state, jax.random.fold_in(data_key, i))
+        losses.append(loss)
+    return student, losses
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_each_seed_is_trained_as_if_alone_and_step_by_step(seeds, assert_close):
+    trained = _fit(seeds=seeds)
+    keys = (jax.random.split(jax.random.key(i), seeds) for i in range(2))
+    for i, (start_key, data_key) in enumerate(zip(*keys, strict=True)):
+        model, losses = _by_hand(start_key, data_key)
+        assert_close(jax.tree.map(lambda x, i=i: x[i], trained.models), model, rtol=1e-8)
+        np.testing.assert_allclose(trained.losses[i, 0], np.mean(losses[:10]), rtol=1e-8)
+
+
+@pytest.mark.parametrize("stop_at", [10, 30, 40])
+def test_a_killed_run_continues_to_the_same_bits(tmp_path, monkeypatch, stop_at):
+    whole = _fit(seeds=2)
+    save = Checkpoint.save
+
+    def killed(self, step, state):
+        save(self, step, state)
+        if step == stop_at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(seeds=2, checkpoint=tmp_path / "checkpoint", checkpoint_seconds=0.0)
+    monkeypatch.setattr(Checkpoint, "save", save)
+    continued = _fit(seeds=2, checkpoint=tmp_path / "checkpoint")
+    assert _same(continued.models, whole.models)
+    np.testing.assert_array_equal(continued.losses, whole.losses)
+    finished = _fit(seeds=2, checkpoint=tmp_path / "checkpoint")
+    assert _same(finished.models, whole.models)
+    assert finished.seconds == continued.seconds > 0
+
+
+def test_weight_decay_spares_the_recurrent_parameters():
+    student = RECIPE.student(jax.random.key(0))
+    optimiser = RECIPE._replace(weight_decay=0.5).optimiser()
+    updates, _ = optimiser.update(jax.tree.map(jnp.zeros_like, student), optimiser.init(student), student)
+    assert not np.any(updates.recurrent)
+    assert all(np.any(u) for u in (updates.w_in_m, updates.w_in_x, updates.w_out_m, updates.w_out_x, updates.readout))
+
+
+def test_a_loss_that_becomes_nan_is_an_error():
+    with pytest.raises(FloatingPointError, match="became NaN by step 10"):
+        _fit(optimiser=optax.sgd(1e30))
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(InputError, match="steps is 0"):
+        _fit(steps=0)
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path):
+    _fit(checkpoint=tmp_path / "checkpoint")
+    with pytest.raises(InputError, match="delete the folder to start again"):
+        _fit(seeds=2, checkpoint=tmp_path / "checkpoint")
+
+
+def test_a_folder_is_that_of_one_run(tmp_path):
+    folder = open_run(tmp_path / "run", {"a": 1, "b": (1, 2)})
+    assert open_run(folder, {"a": 1, "b": (1, 2)}) == folder
+    with pytest.raises(InputError, match="of a = 1 rather than 2"):
+        open_run(folder, {"a": 2, "b": (1, 2)})
+    (folder / "run.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        open_run(folder, {"a": 1})
+    with pytest.raises(InputError, match="is not a run of twofold"):
+        open_run(tmp_path, {"a": 1})
