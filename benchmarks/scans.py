@@ -30,6 +30,7 @@ from jax import Array, lax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
 from twofold.scan import kv_scan, linear_scan, softmax_scan
 
 # glibc hands every buffer over 32 MiB back to the system and faults its pages in again at the next call; large shapes

@@ -1,6 +1,7 @@
 """The command line: help with examples, bad input in one sentence with exit code 2, and no folder left behind."""
 
 import pytest
+
 from twofold import cli
 
 

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from twofold import cli
 
 README = Path(__file__).parents[1] / "README.md"

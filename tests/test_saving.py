@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from twofold import InputError, convert, load, save
 from twofold.layers import MIXERS, GatedRNN, LinearSelfAttention, SequenceModel
 

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+
 from twofold import InputError, Stream
 from twofold.layers import MIXERS, Aaren, SequenceModel
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from rich.console import Console
+
 from twofold import InputError, load
 from twofold.experiments import demo, table1
 from twofold.tasks.classification import Classification

@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+
 from twofold.errors import InputError
 from twofold.layers import (
     Aaren,
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 KEY = jax.random.key(0)
 MAKE = {  # A layer of a given size.
     "LinearSelfAttention": lambda size: LinearSelfAttention(size, size, key=KEY),
-    "GatedRNN": lambda size: GatedRNN(size, size, key=KEY),
-    "GatedRNN, dense": lambda size: GatedRNN(size, size, recurrence="dense", key=KEY),
+    "GatedRNN": lambda size: GatedRNN(size, size, hidden_size=size, key=KEY),
+    "GatedRNN, dense": lambda size: GatedRNN(size, size, hidden_size=size, recurrence="dense", key=KEY),
     "Aaren": lambda size: Aaren(size, size, key=KEY),
     "CausalSelfAttention": lambda size: CausalSelfAttention(size, size, capacity=4, key=KEY),
     "RunningMean": RunningMean,

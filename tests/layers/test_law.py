@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+
 from twofold import layers
 from twofold.layers import (
     MIXERS,
@@ -159,7 +160,10 @@ def test_folding_step_equals_prefill(case, assert_close):
         last, ys = run(case.layer, state, case.xs)
         assert_close((last, ys), case.fold(state, case.xs))
         assert ys.shape == (TIME, case.layer.out_size)
-        assert [x.dtype for x in jax.tree.leaves((last, ys))] == [*(x.dtype for x in jax.tree.leaves(state)), case.dtype]
+        assert [x.dtype for x in jax.tree.leaves((last, ys))] == [
+            *(x.dtype for x in jax.tree.leaves(state)),
+            case.dtype,
+        ]
 
 
 @in_double
@@ -215,8 +219,9 @@ def test_future_does_not_change_the_past(case, assert_close):
 
 @in_double
 def test_nan_in_the_future_does_not_change_the_past(case, assert_close):
+    """With `resets` given, as `kv_scan` has it."""
     layer, xs = case.spoiled(np.arange(TIME) >= PART)
-    _, ys = run(layer, case.state, xs)
+    _, ys = run(layer, case.state, xs, np.zeros(TIME, bool))
     assert_close(ys[:PART], run(case.layer, case.state, case.xs)[1][:PART])
     assert np.all(np.isnan(ys[PART:]))
 

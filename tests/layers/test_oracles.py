@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from twofold.layers import (
     Aaren,
     Block,
@@ -102,11 +103,13 @@ def test_softmax_attention_is_over_the_last_capacity_tokens(
 @pytest.mark.parametrize("recurrence", ["diagonal", "dense"])
 @settings(max_examples=6)
 @given(
-    dtype=DTYPES, in_size=SIZES, out_size=SIZES, hidden_size=st.sampled_from([None, 0, 3]), gate_size=st.sampled_from([0, 4])
+    dtype=DTYPES,
+    in_size=SIZES,
+    out_size=SIZES,
+    hidden_size=st.sampled_from([None, 0, 3]),
+    gate_size=st.sampled_from([0, 4]),
 )
-def test_gated_rnn_is_equation_2(
-    normal, assert_close, recurrence, dtype, in_size, out_size, hidden_size, gate_size
-):
+def test_gated_rnn_is_equation_2(normal, assert_close, recurrence, dtype, in_size, out_size, hidden_size, gate_size):
     """h_t = lambda * h_{t-1} + g_in(x_t, 1) or A h_{t-1} + g_in(x_t, 1), y_t = D g_out(h_t), from h_0 = 0."""
     sizes = {"hidden_size": hidden_size, "gate_size": gate_size, "recurrence": recurrence}
     layer = GatedRNN(in_size, out_size, **sizes, key=jax.random.key(0))

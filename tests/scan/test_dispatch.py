@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from twofold.errors import InputError
 from twofold.scan import kv_scan, linear_scan, softmax_fold, softmax_scan
 from twofold.scan.dispatch import choose

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from twofold.errors import InputError
 from twofold.scan import linear_scan
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+
 from twofold.errors import InputError
 from twofold.scan import SoftmaxState, softmax_scan
 

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+
 from twofold import InputError, Stream, load
 from twofold.layers import MIXERS
 from twofold.tasks.classification import Classification, evaluate, evaluate_run, last_outputs, train

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from twofold import InputError
 from twofold.tasks.uea import SHIPPED, load_labelled
 

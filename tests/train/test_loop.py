@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from twofold import InputError
 from twofold.tasks.teacher_student import Recipe
 from twofold.train import Checkpoint, fit, open_run

@@ -78,7 +78,7 @@ class Stream:
         if isinstance(self.model, SequenceModel) and self.model.reads == "marks":
             if x.shape != () or x.dtype.kind not in "iu" or not 0 <= x < size:
                 raise InputError(f"the token is {x!r}; this model takes one integer from 0 to {size - 1}")
-            return x
+            return x.astype(int)
         if x.shape != (size,) or x.dtype.kind not in "fiu":
             raise InputError(
                 f"the token has shape {x.shape} and dtype {x.dtype}; this model takes {size} numbers, ({size},)"
@@ -86,4 +86,4 @@ class Stream:
         if not np.all(np.isfinite(x)):
             bad = int(np.argmin(np.isfinite(x)))
             raise InputError(f"feature {bad} of token {self.tokens} is {x[bad]}; all features must be finite numbers")
-        return x
+        return x.astype(jnp.result_type(float))  # one dtype, so that the step is compiled once

@@ -9,7 +9,8 @@ from jaxtyping import Bool
 from ..errors import InputError
 from ..layers import GatedRNN, LinearSelfAttention
 
-PERFECT = 1e-3  # lambda this near to 1 is perfect memory, this near to 0 perfect forgetting
+PERFECT = 1e-2
+"""lambda this near to 1 counts as perfect memory, this near to 0 as perfect forgetting. The paper does not state its cut."""
 
 
 class Roles(NamedTuple):

@@ -98,20 +98,21 @@ def fit(
 
     stretch = jax.jit(train_all, static_argnames="length", donate_argnums=(0, 1))
     lengths = _stretches(steps, records)
-    state = {
-        "params": jax.tree.map(jnp.copy, jax.tree.leaves(params)),  # copied, for the stretch consumes its arguments
-        "optimiser": jax.tree.leaves(jax.vmap(optimiser.init)(params)),
-        "losses": np.full((seeds, len(lengths)), np.nan),
-        "seconds": np.zeros(()),
-    }
-    structures = jax.tree.structure(params), jax.tree.structure(jax.eval_shape(jax.vmap(optimiser.init), params))
+    params = jax.tree.map(jnp.copy, params)  # for the stretch consumes its arguments
+    opt_state = jax.vmap(optimiser.init)(params)
+    done, losses, seconds = 0, np.full((seeds, len(lengths)), np.nan), 0.0
+
+    def snapshot() -> dict[str, Any]:
+        leaves = {"params": jax.tree.leaves(params), "optimiser": jax.tree.leaves(opt_state)}
+        return leaves | {"losses": losses, "seconds": np.asarray(seconds)}
+
     saved = Checkpoint(checkpoint) if checkpoint is not None else None
-    restored = saved.restore(state) if saved is not None else None
-    done, state = (0, state) if restored is None else restored
+    if saved is not None and (restored := saved.restore(snapshot())) is not None:
+        done, state = restored
+        losses, seconds = np.array(state["losses"]), float(state["seconds"])
+        params = jax.tree.unflatten(jax.tree.structure(params), state["params"])
+        opt_state = jax.tree.unflatten(jax.tree.structure(opt_state), state["optimiser"])
     completed = int(np.searchsorted(np.cumsum(lengths), done, side="right"))
-    losses, seconds = np.array(state["losses"]), float(state["seconds"])
-    params = jax.tree.unflatten(structures[0], state["params"])
-    opt_state = jax.tree.unflatten(structures[1], state["optimiser"])
 
     last_save = clock = time.perf_counter()
     with _progress_bar(progress) as bar:
@@ -128,13 +129,7 @@ def fit(
                     f"the training loss became NaN by step {done}; a smaller learning rate may help"
                 )
             if saved is not None and (now - last_save > checkpoint_seconds or done == steps):
-                state = {
-                    "params": jax.tree.leaves(params),
-                    "optimiser": jax.tree.leaves(opt_state),
-                    "losses": losses,
-                    "seconds": np.asarray(seconds),
-                }
-                saved.save(done, state)
+                saved.save(done, snapshot())
                 last_save = time.perf_counter()
     return Trained(eqx.combine(params, static), losses, seconds)
 

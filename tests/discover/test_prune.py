@@ -1,0 +1,187 @@
+"""Pruning takes away what the function does not need, and keeps the function."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from twofold.convert import FORMS, to_gated_rnn
+from twofold.discover import neuron_roles, prune
+from twofold.errors import InputError
+from twofold.layers import GatedRNN, LinearSelfAttention
+
+KEY = jax.random.key(0)
+ATTENTIONS = {
+    "d = 3": LinearSelfAttention(3, 3, key=KEY),
+    "two heads, rectangular": LinearSelfAttention(3, 2, num_heads=2, key_size=1, key=KEY),
+    "gradient descent": LinearSelfAttention.from_weights(np.eye(4)[2:], np.eye(4)[:2], np.eye(4)[:2]),
+}
+RNN = GatedRNN(2, 2, hidden_size=8, gate_size=6, key=KEY)
+
+exactly = partial(prune, tolerance=1e-6, time=8)  # Removes only what is not missed at all.
+
+
+def weights_of(rnn):
+    """lam, w_in_m, w_in_x, w_out_m, w_out_x, readout."""
+    return [np.array(w) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)]
+
+
+def with_neurons(weights, lam, w_in_m, w_in_x, w_out_m, w_out_x):
+    """More neurons: lam and input rows go below, output columns to the right."""
+    added = lam, w_in_m, w_in_x, w_out_m.T, w_out_x.T
+    old = *weights[:3], weights[3].T, weights[4].T
+    *rows, w_out_m, w_out_x = (np.concatenate(pair) for pair in zip(old, added, strict=True))
+    return *rows, w_out_m.T, w_out_x.T, weights[5]
+
+
+def with_dead_neurons(weights, rng):
+    """Three that nothing reads, and two that read nothing."""
+    g, i = len(weights[3]), weights[1].shape[1]
+    unread = [1.0, 0.0, 0.5], *rng.normal(size=(2, 3, i)), *np.zeros((2, g, 3))
+    unfed = [1.0, 0.7], *np.zeros((2, 2, i)), *rng.normal(size=(2, g, 2))
+    return with_neurons(with_neurons(weights, *unread), *unfed)
+
+
+def with_split_neurons(weights, rng):
+    """Twins of some neurons, each of the two with a share of what was read from the one."""
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, _ = weights
+    twins = np.array([0, 2, len(lam) - 1])
+    shares = [w[:, twins] * rng.uniform(-1, 2, 3) for w in (w_out_m, w_out_x)]
+    w_out_m[:, twins] -= shares[0]
+    w_out_x[:, twins] -= shares[1]
+    return with_neurons(weights, lam[twins], w_in_m[twins], w_in_x[twins], *shares)
+
+
+def with_split_rows(weights, rng):
+    """Each gate row as two, of any shares of its output; one more that nothing reads."""
+    *neurons, w_out_m, w_out_x, readout = weights
+    share = rng.uniform(-1, 2, readout.shape[1])
+    unread = rng.normal(size=(2, 1, w_out_m.shape[1]))
+    readout = np.concatenate([readout * share, readout * (1 - share), np.zeros((len(readout), 1))], 1)
+    return *neurons, *(np.concatenate([w, w, u]) for w, u in zip((w_out_m, w_out_x), unread, strict=True)), readout
+
+
+def permuted_and_scaled(weights, rng):
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
+    neurons, rows = rng.permutation(len(lam)), rng.permutation(len(w_out_m))
+    c, e = rng.uniform(0.5, 2, (2, len(lam), 1))
+    f, g = rng.uniform(0.5, 2, (2, len(w_out_m), 1))
+    return (
+        lam[neurons],
+        (c * w_in_m)[neurons],
+        (e * w_in_x)[neurons],
+        (f * w_out_m / (c * e).T)[rows][:, neurons],
+        (g * w_out_x / (c * e).T)[rows][:, neurons],
+        (readout / (f * g).T)[:, rows],
+    )
+
+
+CORRUPTIONS = [with_dead_neurons, with_split_neurons, with_split_rows, permuted_and_scaled]
+
+
+@jax.jit
+def outputs(rnn, seed=0):
+    return jax.vmap(rnn)(jax.random.normal(jax.random.key(seed), (64, 32, rnn.in_size)))
+
+
+def difference(a, b, seed=0):
+    """Relative and in root mean square, over random sequences."""
+    a, b = (np.asarray(outputs(rnn, seed), np.float64) for rnn in (a, b))
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def counts(rnn):
+    """Neurons of each role and gate rows."""
+    return *(int(role.sum()) for role in neuron_roles(rnn)), rnn.gate_size
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("attention", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_corrupted_conversion_shrinks_to_at_most_its_own_size(attention, form):
+    """The paper's form even to the neurons of the minimal one."""
+    conversion = to_gated_rnn(attention, form)
+    weights, rng = weights_of(conversion), np.random.default_rng(0)
+    for corrupt in CORRUPTIONS:
+        weights = corrupt(weights, rng)
+    corrupted = GatedRNN.from_weights(*weights)
+    assert difference(corrupted, conversion) < 1e-12
+    assert corrupted.hidden_size == conversion.hidden_size + 8
+    pruned = exactly(corrupted)
+    *neurons, rows = counts(pruned)
+    *least, _ = counts(to_gated_rnn(attention, "minimal") if form == "paper" else conversion)
+    assert np.all(np.array(neurons) <= least)
+    assert rows <= conversion.gate_size
+    assert difference(pruned, conversion, seed=1) < 1e-5
+
+
+@pytest.mark.parametrize(("seed", "tolerance"), [(0, 1e-1), (0, 1e-2), (1, 1e-1)])
+def test_function_moves_less_than_the_tolerance(seed, tolerance):
+    """On the sequences it was measured on; on others, up to their chance."""
+    rnn = GatedRNN(2, 2, hidden_size=8, gate_size=6, key=jax.random.key(seed))
+    pruned = prune(rnn, tolerance)
+    assert difference(pruned, rnn) <= tolerance
+    assert difference(pruned, rnn, seed=1) <= 1.25 * tolerance
+    assert pruned.hidden_size < 8
+
+
+def test_float32_network_is_pruned_in_its_own_dtype():
+    conversion, rng = to_gated_rnn(ATTENTIONS["d = 3"]), np.random.default_rng(0)
+    corrupted = with_split_rows(with_dead_neurons(weights_of(conversion), rng), rng)
+    pruned = prune(GatedRNN.from_weights(*(w.astype(np.float32) for w in corrupted)), 1e-4, time=8)
+    assert {x.dtype for x in jax.tree.leaves(pruned)} == {np.dtype("float32")}
+    assert all(np.array(counts(pruned)) <= counts(conversion))
+    assert difference(pruned, conversion) < 1e-4
+
+
+def test_neurons_come_as_memory_forgetful_other(assert_close):
+    """And in order of lambda among the others."""
+    lam = np.array([0.3, 0.0, 1.0, 0.9, 0.0, 1.0, 0.6, 0.1])
+    pruned = exactly(GatedRNN.from_weights(lam, *weights_of(RNN)[1:]))
+    assert_close(pruned.lam, np.array([1, 1, 0, 0, 0.9, 0.6, 0.3, 0.1]))
+
+
+def test_pruning_again_changes_nothing():
+    once = exactly(to_gated_rnn(ATTENTIONS["d = 3"], "paper"))
+    twice = exactly(once)
+    assert counts(twice) == counts(once)
+    assert difference(twice, once) < 1e-10
+
+
+@pytest.mark.parametrize("readout", [0.0, 1.0], ids=["nothing is read", "nothing is fed"])
+def test_network_of_no_function_is_pruned_away(readout):
+    silent = eqx.tree_at(lambda rnn: (rnn.w_in_m, rnn.readout), RNN, (0 * RNN.w_in_m, readout * RNN.readout))
+    pruned = prune(silent)
+    assert (pruned.hidden_size, pruned.gate_size) == (0, 0)
+    assert not np.any(outputs(pruned))
+
+
+def test_empty_network_is_pruned_to_itself():
+    empty = GatedRNN(2, 2, hidden_size=0, gate_size=0, key=KEY)
+    assert prune(empty).hidden_size == 0
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1.0, -0.1, 2.0, float("nan")])
+def test_tolerance_outside_0_to_1_is_named(tolerance):
+    with pytest.raises(InputError, match=f"tolerance is {tolerance}"):
+        prune(RNN, tolerance)
+
+
+def test_dense_recurrence_is_refused():
+    with pytest.raises(InputError, match="dense"):
+        prune(GatedRNN(2, 2, recurrence="dense", key=KEY))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["w_in_m", "w_in_x", "w_out_m", "w_out_x", "readout"])
+def test_weights_that_are_not_finite_are_refused(name, bad):
+    weights = dict(zip(["lam", "w_in_m", "w_in_x", "w_out_m", "w_out_x", "readout"], weights_of(RNN), strict=True))
+    weights[name] = np.where(np.arange(weights[name].size).reshape(weights[name].shape) == 1, bad, weights[name])
+    with pytest.raises(InputError, match="NaN or infinity"):
+        prune(GatedRNN.from_weights(**weights))
+
+
+def test_lambda_of_nan_is_refused():
+    with pytest.raises(InputError, match="NaN"):
+        prune(eqx.tree_at(lambda rnn: rnn.recurrent, RNN, RNN.recurrent.at[0].set(np.nan)))
