@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from twofold import InputError
 from twofold.convert import FORMS, to_gated_rnn
 from twofold.discover import normalise
 from twofold.layers import GatedRNN, LinearSelfAttention
@@ -17,7 +18,6 @@ NETWORKS = {
         lambda rnn: (rnn.w_in_m, rnn.w_out_x), RNN, (RNN.w_in_m.at[2].set(0), RNN.w_out_x.at[1].set(0))
     ),
     "float32": jax.tree.map(lambda x: x.astype(np.float32), RNN),
-    "dense": GatedRNN(3, 2, hidden_size=5, gate_size=4, recurrence="dense", key=KEY),
     "empty": GatedRNN(3, 2, hidden_size=0, gate_size=0, key=KEY),
     **{form: to_gated_rnn(LinearSelfAttention(3, 2, num_heads=2, key_size=2, key=KEY), form) for form in FORMS},
 }
@@ -44,6 +44,11 @@ def test_largest_entry_of_each_row_is_1(rnn):
         assert np.all(np.max(after[some], axis=1, initial=0) == 1)
         assert np.all(np.abs(after) <= 1)
         assert not np.any(after[~some])
+
+
+def test_dense_recurrence_is_refused():
+    with pytest.raises(InputError, match="dense recurrence"):
+        normalise(GatedRNN(3, 2, recurrence="dense", key=KEY))
 
 
 def test_normalised_is_normalised(assert_close):

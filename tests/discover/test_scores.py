@@ -68,12 +68,12 @@ def test_missing_half_of_the_queries_is_half_the_score():
 
 
 def test_roles_are_by_lambda():
-    rnn = with_lam(RNN, [0.0, 0.0009, 0.002, 0.9985, 0.9995])
+    rnn = with_lam(RNN, [0.0, 0.009, 0.02, 0.985, 0.995])
     memory, forget, other = neuron_roles(rnn)
     assert memory.tolist() == [0, 0, 0, 0, 1]
     assert forget.tolist() == [1, 1, 0, 0, 0]
     assert other.tolist() == [0, 0, 1, 1, 0]
-    assert neuron_roles(rnn, tolerance=0.01).memory.tolist() == [0, 0, 0, 1, 1]
+    assert neuron_roles(rnn, tolerance=0.1).memory.tolist() == [0, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

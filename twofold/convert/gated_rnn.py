@@ -135,7 +135,7 @@ def _minimal(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> _Parts:
         block_diag(*rows_query),
         np.concatenate(readouts, 1),
     )
-    return parts if len(w_v) == 1 else _without_repetition(parts, eps)
+    return _without_repetition(parts, eps) if len(w_v) > 1 and len(parts.left) else parts
 
 
 FORMS: dict[str, Callable[[Matrix, Matrix, Matrix, float], _Parts]] = {

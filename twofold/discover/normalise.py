@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ..errors import InputError
 from ..layers import GatedRNN
 
 
@@ -11,7 +12,11 @@ def normalise(rnn: GatedRNN) -> GatedRNN:
     """The same function with every row of the gates' matrices scaled to a largest entry of 1 (paper A, section 3.1).
 
     A neuron's two input rows, and a gate row's two output rows, may be scaled at will where the next matrix undoes it.
+
+    **Raises:** `InputError` for a dense recurrence.
     """
+    if rnn.recurrence != "diagonal":
+        raise InputError("a dense recurrence mixes neurons, which cannot be scaled alone; only diagonal gated RNNs can")
     weights = (np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout))
     w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
     w_in_m, neuron_m = _unit_rows(w_in_m)

@@ -33,6 +33,8 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
     if not all(np.all(np.isfinite(w)) for w in weights):
         raise InputError("the weights contain NaN or infinity; only finite weights can be pruned")
+    if rnn.hidden_size == 0:
+        return rnn
     xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
     h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
     h = h.reshape(-1, rnn.hidden_size)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
@@ -55,6 +56,9 @@ def scores(
     if rnn.in_size != attention.in_size:
         raise InputError(f"the RNN takes {rnn.in_size} features and the attention {attention.in_size}; they must agree")
     memory, forget, _ = neuron_roles(rnn)
+    for name, layer in (("RNN", rnn), ("attention", attention)):
+        if not all(bool(jnp.all(jnp.isfinite(w))) for w in jax.tree.leaves(layer)):
+            raise InputError(f"the {name}'s weights contain NaN or infinity; only finite weights can be scored")
     xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
     h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
     tokens = np.asarray(xs, np.float64)
@@ -69,6 +73,8 @@ def _unexplained(targets: np.ndarray, features: np.ndarray) -> float:
     samples = targets.shape[0] * targets.shape[1]
     targets = targets.reshape(samples, -1)
     targets = targets - targets.mean(0)
+    if not np.any(targets):
+        raise InputError("the attention's key-values or queries are zero for every token; there is nothing to predict")
     features = features.reshape(samples, -1)
     features = features - features.mean(0)
     spread = features.std(0)

@@ -145,8 +145,8 @@ def _print_streams(console: Console, streams) -> None:
         cells = []
         for s in streams.values():
             cells += [
-                f"{s['state_bytes'][i] / 1024:,.1f} KiB",
-                f"{s['seconds_per_token'][i] * 1e6:,.0f} µs",
+                _memory(s["state_bytes"][i]),
+                f"{s['seconds_per_token'][i] * 1e3:,.2f} ms",
                 f"{s['cumulative_seconds'][i]:,.2f} s",
             ]
         table.add_row(f"{tokens:,}", *cells)
@@ -154,3 +154,7 @@ def _print_streams(console: Console, streams) -> None:
     console.print(
         "Aaren: every token pushed and timed. Transformer: one token timed with a KV cache of each length, the sum estimated."
     )
+
+
+def _memory(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"

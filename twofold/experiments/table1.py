@@ -122,7 +122,7 @@ def train(
 def table(students: list[Student], recipe: Recipe) -> Table:
     """The figures beside the published ones."""
     shown = Table(title=f"Table 1 (paper A): d = {recipe.size}, {recipe.hidden_size} hidden, {recipe.steps:,} steps")
-    for column in ("", "loss", "KV score", "Q score", "polynomial distance", "kept: memory + query + other"):
+    for column in ("", "loss", "KV score", "Q score", "poly. dist.", "kept: memory + query + other"):
         shown.add_column(column, justify="left" if column == "" else "right")
     shown.add_column("gate rows", justify="right")
     rows = {f"student {i}": student.figures for i, student in enumerate(students)}
@@ -136,10 +136,10 @@ def _scored(recipe: Recipe, teacher: LinearSelfAttention, network: GatedRNN, tol
     pruned = prune(network, tolerance)
     roles = neuron_roles(pruned)
     xs = sample_tokens(jax.random.key(2**31 - 1), recipe.time, 4096, recipe.size)  # fresh: training keys are folded in
-    loss = jax.jit(lambda student: imitation_loss(student, teacher, xs))
+    loss = jax.jit(imitation_loss)
     kv, q = scores(network, teacher)
     figures = Figures(
-        loss=float(loss(network)),
+        loss=float(loss(network, teacher, xs)),
         kv_score=kv,
         q_score=q,
         polynomial_distance=polynomial_distance(network, teacher),
@@ -147,7 +147,7 @@ def _scored(recipe: Recipe, teacher: LinearSelfAttention, network: GatedRNN, tol
         forget=int(roles.forget.sum()),
         other=int(roles.other.sum()),
         gate_rows=pruned.gate_size,
-        pruned_loss=float(loss(pruned)),
+        pruned_loss=float(loss(pruned, teacher, xs)),
     )
     return Student(teacher, network, pruned, figures)
 

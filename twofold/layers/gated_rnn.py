@@ -76,7 +76,7 @@ class GatedRNN(Layer[Array]):
         """The layer with the given weights. `lam` is lambda, `(n,)` in [0, 1]; or `(n, n)`, the matrix A of a dense one."""
         lam = jnp.asarray(lam)
         w_in_m, w_in_x, w_out_m, w_out_x, readout = map(jnp.asarray, (w_in_m, w_in_x, w_out_m, w_out_x, readout))
-        n, g = lam.shape[0] if lam.ndim else 0, readout.shape[-1]
+        n, g = lam.shape[0] if lam.ndim else 0, readout.shape[-1] if readout.ndim else 0
         if not (
             lam.shape in ((n,), (n, n))
             and w_in_m.ndim == 2
@@ -144,6 +144,7 @@ class GatedRNN(Layer[Array]):
     ) -> Float[Array, "time n"]:
         """The hidden states h_1..h_time, from `state` before the first token."""
         xs = self._tokens(xs, like=self.readout)
+        self._check(state, resets, len(xs))
         xs = jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1)
         gated = _gate(xs, self.w_in_m, self.w_in_x)
         if self.recurrence == "diagonal":

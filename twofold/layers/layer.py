@@ -4,6 +4,7 @@ import abc
 from typing import Generic, TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Shaped
@@ -75,6 +76,15 @@ class Layer(eqx.Module, Generic[State]):
                 f" got an array of shape {xs.shape}"
             )
         return xs.astype(like.dtype)
+
+    def _check(self, state, resets, time: int) -> None:
+        """An error if the state is not one of this layer, or the resets are not `(time,)`."""
+        fresh = jax.eval_shape(self.init_state)
+        shapes, needed = ([x.shape for x in jax.tree.leaves(tree)] for tree in (state, fresh))
+        if shapes != needed:
+            raise InputError(f"the state has shapes {shapes}; that of this {type(self).__name__} has {needed}")
+        if resets is not None and jnp.shape(resets) != (time,):
+            raise InputError(f"resets have shape {jnp.shape(resets)}; these tokens need ({time},)")
 
 
 def head_size(name: str, size: int, num_heads: int) -> int:

@@ -110,6 +110,12 @@ class SequenceModel(Layer[tuple]):
         xs = jnp.asarray(xs)
         if xs.ndim != 1 or not jnp.issubdtype(xs.dtype, jnp.integer):
             raise InputError(f"this model reads marks, integers of shape (time,); got {xs.dtype} of shape {xs.shape}")
+        known = not isinstance(xs, jax.core.Tracer)
+        if known and xs.size and not 0 <= int(xs.min()) <= int(xs.max()) < self.in_size:
+            bad = int(xs.min()) if int(xs.min()) < 0 else int(xs.max())
+            raise InputError(
+                f"the tokens contain the mark {bad}; this model takes integers from 0 to {self.in_size - 1}"
+            )
         return xs
 
     def with_scaled_input(self, mean: Float[ArrayLike, " in"], scale: Float[ArrayLike, " in"]) -> "SequenceModel":

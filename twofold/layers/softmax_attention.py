@@ -63,6 +63,7 @@ class CausalSelfAttention(Layer[KVCache]):
 
     def prefill(self, state, xs, *, resets=None):
         q, k, v = self._project(self._tokens(xs, like=self.w_v))
+        self._check(state, resets, len(q))
         resets = jnp.zeros(len(q), bool) if resets is None else jnp.asarray(resets)
         visible = jnp.concatenate([self._cached_visible(state, resets), self._new_visible(resets)], 1)
         keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
@@ -77,6 +78,7 @@ class CausalSelfAttention(Layer[KVCache]):
     def step(self, state, x):
         # As `prefill`, but the cache is written in place: a copy of it would double the time of a long one.
         q, k, v = self._project(self._tokens(jnp.asarray(x)[None], like=self.w_v))
+        self._check(state, None, 1)
         keys, values = state.keys.at[state.position].set(k[0]), state.values.at[state.position].set(v[0])
         position = (state.position + 1) % self.capacity
         state = KVCache(keys, values, position, jnp.minimum(state.length + 1, self.capacity))
@@ -115,7 +117,7 @@ class CausalSelfAttention(Layer[KVCache]):
         position = jnp.where(restarted, since_reset, state.position + time) % self.capacity
         length = jnp.minimum(length, self.capacity).astype(state.length.dtype)
         ages = self._ages(position)
-        new, kept = (x[:, None, None] for x in ((ages < time) & (ages < length), (ages < length) & ~restarted))
+        new, kept = (x[:, None, None] for x in ((ages < time) & (ages < length), ages < length))
 
         def update(cached, tokens):
             return jnp.where(new, tokens[jnp.maximum(time - 1 - ages, 0)], jnp.where(kept, cached, 0))

@@ -115,7 +115,7 @@ def fit(
     completed = int(np.searchsorted(np.cumsum(lengths), done, side="right"))
 
     last_save = clock = time.perf_counter()
-    with _progress_bar(progress) as bar:
+    with _progress_bar(progress and completed < len(lengths)) as bar:
         task = bar.add_task(title, total=steps, completed=done, loss=float("nan"), speed=0.0)
         for index in range(completed, len(lengths)):
             params, opt_state, loss_now = stretch(params, opt_state, data_arrays, keys, done, lengths[index])
