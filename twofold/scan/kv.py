@@ -10,7 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float
 from ..errors import InputError
 from .dispatch import Implementation, choose
 
-CHUNK = 64  # Tokens a chunk: large enough for matrix products, small enough for its score matrix to stay in cache.
+CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
 
 
 def kv_scan(
@@ -56,10 +56,9 @@ def kv_scan(
         raise InputError(f"state has shape {state.shape}; these q, k, v need (heads, d_k, d_v) = {needed}")
     if resets is not None and jnp.shape(resets) != q.shape[:1]:
         raise InputError(f"resets have shape {jnp.shape(resets)}; q of shape {q.shape} needs {q.shape[:1]}")
-    segments = jnp.zeros(len(q), jnp.int32) if resets is None else jnp.cumsum(jnp.asarray(resets), dtype=jnp.int32)
     if resets is None or len(q) == 0:
-        return _scan(q, k, v, state, segments, jnp.int32(0), False)
-    return _scan_without_leaks(q, k, v, state, segments)
+        return _scan(q, k, v, state, None, jnp.int32(0), False)
+    return _scan_without_leaks(q, k, v, state, jnp.cumsum(jnp.asarray(resets), dtype=jnp.int32))
 
 
 def _scan_without_leaks(q, k, v, state, segments):
@@ -83,34 +82,46 @@ def _scan_without_leaks(q, k, v, state, segments):
 
 @partial(jax.custom_vjp, nondiff_argnums=(6,))
 def _scan(q, k, v, state, segments, segment, reverse):
-    """Chunks in order of time, or reversed: o_t = sum_{s>=t}. `segment`: which segment the initial state belongs to."""
+    """Chunks in order of time, or reversed: o_t = sum_{s>=t}. `segments` is None if there is one alone.
+
+    `segment`: which segment the initial state belongs to.
+    """
     time = len(q)
-    size = max(1, min(CHUNK, time))
-    padding = -time % size
-
-    def split(x, **how):
-        return jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), **how).reshape((-1, size, *x.shape[1:]))
-
+    if time == 0:
+        return jnp.zeros(v.shape, v.dtype), state
+    size = min(CHUNK, time)
+    q, k, v = (jnp.pad(x, [(0, -time % size), (0, 0), (0, 0)]) for x in (q, k, v))
+    segments = None if segments is None else jnp.pad(segments, (0, -time % size), mode="edge")
     position = jnp.arange(size)
     earlier = position[:, None] <= position if reverse else position[:, None] >= position
 
-    def step(carry, chunk):
-        state, current = carry
-        q, k, v, segments = chunk
-        seen = earlier & (segments[:, None] == segments)
-        scores = jnp.where(seen, jnp.einsum("thk,shk->hts", q, k), 0)
-        before = jnp.where((segments == current)[:, None, None], jnp.einsum("thk,hkv->thv", q, state), 0)
-        out = jnp.einsum("hts,shv->thv", scores, v) + before
-        end = segments[0 if reverse else -1]
-        ending = jnp.where((segments == end)[:, None, None], k, 0)
-        state = jnp.where(end == current, state, 0) + jnp.einsum("shk,shv->hkv", ending, v)
-        return (state, end), out
+    def absorb(state, current, chunk):
+        q, k, v, here = chunk
+        # Transposed chunk by chunk, within cache: in a product of matrices the heads must lead.
+        queries, keys, values = jnp.transpose(q, (1, 0, 2)), jnp.transpose(k, (1, 2, 0)), jnp.transpose(v, (1, 0, 2))
+        seen, before, ending = earlier, queries @ state, keys
+        if here is not None:
+            seen = seen & (here[:, None] == here)
+            before = jnp.where((here == current)[:, None], before, 0)
+            end = here[0 if reverse else -1]
+            ending = jnp.where(here == end, keys, 0)
+            state, current = jnp.where(end == current, state, 0), end
+        found = jnp.where(seen, queries @ keys, 0) @ values + before
+        return state + ending @ values, current, jnp.swapaxes(found, 0, 1)
 
-    if time == 0:
-        return jnp.zeros(v.shape, v.dtype), state
-    chunks = split(q), split(k), split(v), split(segments, mode="edge")
-    (state, _), out = lax.scan(step, (state, segment), chunks, reverse=reverse)
-    return out.reshape((-1, *v.shape[1:]))[:time], state
+    if time == size:
+        state, _, out = absorb(state, segment, (q, k, v, segments))
+        return out, state
+
+    def step(carry, start):  # Chunks are cut out of the arrays as they are: see `loop`.
+        state, current, out = carry
+        chunk = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), (q, k, v, segments))
+        state, current, found = absorb(state, current, chunk)
+        return (state, current, lax.dynamic_update_slice_in_dim(out, found, start, 0)), None
+
+    starts = jnp.arange(0, time, size)
+    (state, _, out), _ = lax.scan(step, (state, segment, jnp.zeros_like(v)), starts, reverse=reverse)
+    return out[:time], state
 
 
 def _scan_forward(q, k, v, state, segments, segment, reverse):
@@ -123,12 +134,12 @@ def _scan_backward(reverse, saved, cotangents):
     g, g_state = cotangents
     if len(q) == 0:
         return q, k, v, g_state, None, None
-    other_end = segments[0 if reverse else -1]
+    start, other_end = (segment, segment) if segments is None else segments[jnp.array([0, -1])]
+    start, other_end = (other_end, start) if reverse else (start, other_end)
     transposed = jnp.swapaxes(g_state, 1, 2)
     dq, _ = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse)
     dk, _ = _scan(v, g, q, transposed, segments, other_end, not reverse)
     dv, dstate = _scan(k, q, g, g_state, segments, other_end, not reverse)
-    start = segments[-1 if reverse else 0]
     dstate = jnp.where(start == segment, dstate, 0)
     return dq, dk, dv, dstate, None, None
 

@@ -4,11 +4,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import ArrayLike, Bool, Inexact
 
 from ..errors import InputError
 from .dispatch import Implementation, choose
+from .loop import loop
 
 
 def linear_scan(
@@ -59,12 +60,12 @@ def linear_scan(
 def _scan(a: Array, b: Array, h0: Array, resets: Array | None, reverse: bool) -> Array:
     constant, varying = _split_by_time(a, b)
 
-    def step(h, token):
+    def step(constant, h, token):
         a_t, b_t, fresh = token
         h = b_t + _unless(fresh, (constant if a_t is None else a_t) * h)
         return h, h
 
-    return lax.scan(step, h0, (varying, b, resets), reverse=reverse)[1]
+    return loop(step, constant, h0, (varying, b, resets), reverse)[1]
 
 
 def _scan_forward(a, b, h0, resets, reverse):
@@ -75,19 +76,32 @@ def _scan_forward(a, b, h0, resets, reverse):
 def _scan_backward(reverse, saved, g):
     a, h, h0, resets = saved
     constant, varying = _split_by_time(a, h)
+    zero = jnp.zeros_like(h0)
+    if varying is None:
 
-    def step(carry, token):  # carry: a_{t+1} * R_{t+1}
+        def step_summing(
+            a, carry, token
+        ):  # carry: a * R_{t+1}, R_{t+1}, whether t + 1 is fresh, and da of all steps after it
+            pulled, later, cut, da = carry
+            g_t, h_t, fresh = token
+            r = g_t + pulled
+            return (_unless(fresh, a * r), r, fresh, da + _unless(cut, later * h_t)), r
+
+        start = zero, zero, None if resets is None else jnp.zeros((), resets.dtype), zero
+        (dh0, later, cut, da), r = loop(step_summing, constant, start, (g, h, resets), not reverse)
+        return _sum_to(a, (da + _unless(cut, later * h0))[None]), r, dh0, None
+
+    def step(_, carry, token):  # carry: a_{t+1} * R_{t+1}
         a_t, g_t, fresh = token
         r = g_t + carry
-        return _unless(fresh, (constant if a_t is None else a_t) * r), r
+        return _unless(fresh, a_t * r), r
 
-    dh0, r = lax.scan(step, jnp.zeros_like(h0), (varying, g, resets), reverse=not reverse)
-    previous = [h[1:], h0[None]] if reverse else [h0[None], h[:-1]]
-    da = r * jnp.concatenate(previous)[: len(h)]
+    dh0, r = loop(step, None, zero, (varying, g, resets), not reverse)
+    da = [r[:-1] * h[1:], r[-1:] * h0] if reverse else [r[:1] * h0, r[1:] * h[:-1]]
+    da = jnp.concatenate(da)
     if resets is not None:
         da = jnp.where(resets.reshape((-1,) + (1,) * (h.ndim - 1)), 0, da)
-    summed = tuple(axis for axis in range(h.ndim) if a.shape[axis] == 1)
-    return jnp.sum(da, axis=summed, keepdims=True), r, dh0, None
+    return _sum_to(a, da), r, dh0, None
 
 
 _scan.defvjp(_scan_forward, _scan_backward)
@@ -96,6 +110,12 @@ _scan.defvjp(_scan_forward, _scan_backward)
 def _split_by_time(a: Array, b: Array) -> tuple[Array | None, Array | None]:
     """`a` as (constant over time, varying with time), of which one is None."""
     return (None, a) if a.shape[0] == b.shape[0] else (a[0], None)
+
+
+def _sum_to(a: Array, da: Array) -> Array:
+    """`da` summed over the axes along which `a` is broadcast."""
+    summed = tuple(axis for axis in range(a.ndim) if a.shape[axis] == 1)
+    return jnp.sum(da, axis=summed, keepdims=True)
 
 
 def _unless(fresh: Array | None, carried: Array) -> Array:
