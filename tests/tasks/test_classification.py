@@ -11,7 +11,7 @@ from twofold.layers import MIXERS
 from twofold.tasks.classification import Classification, evaluate, evaluate_run, last_outputs, train
 from twofold.tasks.uea import load_labelled
 
-SMALL = Classification(dataset="BasicMotions", width=16, depth=1, steps=60, heads=2, learning_rate=5e-3)
+SMALL = Classification(dataset="BasicMotions", width=16, depth=1, steps=150, heads=2, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,8 @@ def _cached(model: SequenceModel, settings: Classification, data: LabelledSet) -
 
 
 def _print_classifiers(console: Console, runs) -> None:
-    table = Table(title="JapaneseVowels, split as published")
+    names = {data.name for _, data, _, _ in runs.values()}
+    table = Table(title=f"{', '.join(names)}, split as published")
     for column in ("model", "test accuracy", "train accuracy", "parameters", "training"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for name, (model, _, metrics, seconds) in runs.items():

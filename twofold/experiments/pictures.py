@@ -50,7 +50,7 @@ def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
     _write(figure, file)
 
 
-def draw_streams(streams: dict[str, dict[str, list[float]]], file: Path | str) -> None:
+def draw_streams(streams: dict[str, dict[str, list[int] | list[float]]], file: Path | str) -> None:
     """State size and cumulative time against the number of tokens, a line a model (paper B's comparison, its section 4).
 
     Each of `streams` has the lists `tokens`, `state_bytes` and `cumulative_seconds`.
