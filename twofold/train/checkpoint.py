@@ -22,13 +22,14 @@ class Checkpoint:
         import orbax.checkpoint as ocp  # here, because it takes seconds to import and most commands never need it
 
         options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-        return ocp, ocp.CheckpointManager(self.folder, options=options)
+        handler = ocp.StandardCheckpointHandler()
+        return ocp.args, ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
 
     def save(self, step: int, state: Any) -> None:
         """Keep `state`, a pytree of arrays, as that after `step` steps."""
-        ocp, manager = self._manager()
+        args, manager = self._manager()
         with manager:
-            manager.save(step, args=ocp.args.StandardSave(state))
+            manager.save(step, args=args.StandardSave(state))
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The saved (step, state), of the structure and shapes of `like`, or None if nothing is saved.
@@ -37,20 +38,24 @@ class Checkpoint:
         """
         if not self.folder.is_dir():
             return None
-        ocp, manager = self._manager()
+        args, manager = self._manager()
         with manager:
             step = manager.latest_step()
             if step is None:
                 return None
             try:
-                state = manager.restore(step, args=ocp.args.StandardRestore(like))
-            except (ValueError, KeyError, OSError) as error:
+                # Looked at before it is read: a read that fails half-way leaves others pending in the background.
+                saved = manager.item_metadata(step).tree
+                if _shapes(saved) != _shapes(like):
+                    raise ValueError("it is of other sizes")
+                return step, manager.restore(step, args=args.StandardRestore(like))
+            except (ValueError, KeyError, OSError, AttributeError) as error:
                 raise InputError(
                     f"{self.folder} holds no checkpoint of this run ({str(error).splitlines()[0]});"
                     " delete the folder to start again"
                 ) from error
-        if any(np.shape(a) != np.shape(b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(like), strict=True)):
-            raise InputError(
-                f"{self.folder} holds the checkpoint of a run of other sizes; delete the folder to start again"
-            )
-        return step, state
+
+
+def _shapes(state: Any) -> Any:
+    leaves, structure = jax.tree.flatten(state)
+    return structure, [(np.dtype(leaf.dtype), tuple(leaf.shape)) for leaf in leaves]
