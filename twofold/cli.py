@@ -33,14 +33,12 @@ class Demo:
 
 
 @dataclasses.dataclass
-class Reproduce:
-    """Make a table of the papers again, and print it beside the published figures. A run stopped before is continued.
+class Table1:
+    """A gated RNN learns to imitate linear self-attention (paper A). A run stopped before is continued.
 
     Examples: twofold reproduce table1 --quick | twofold reproduce table1 --seeds 4 --out runs/four
     """
 
-    name: tyro.conf.Positional[Literal["table1"]]
-    """table1: a gated RNN learns to imitate linear self-attention (paper A)."""
     quick: bool = False
     """A small teacher (d = 2) in about a minute, rather than the paper's million steps."""
     seeds: int = 1
@@ -48,16 +46,106 @@ class Reproduce:
     seed: int = 0
     """Of teachers, initial weights and batches."""
     out: Path | None = None
-    """Folder for figures, models and pictures; runs/NAME or runs/NAME-quick if not given."""
+    """Folder for figures, models and pictures; runs/table1 or runs/table1-quick if not given."""
 
     def run(self) -> None:
         from .experiments import table1
 
         recipe = table1.QUICK if self.quick else table1.PAPER
-        out = self.out or Path("runs") / (self.name + "-quick" * self.quick)
+        out = self.out or Path("runs") / ("table1" + "-quick" * self.quick)
         students, seconds = table1.reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
         console.print(table1.table(students, recipe))
         console.print(f"Trained in {seconds:,.0f} s. Figures, models and pictures are in {out}.")
+
+
+@dataclasses.dataclass
+class Conversion:
+    """What is converted and measured."""
+
+    d: int = 4
+    """Size of tokens, queries, keys and values."""
+    tokens: int = 256
+    """Random tokens that the error is measured over."""
+    dtype: Literal["float64", "float32"] = "float64"
+    """Of all weights and arithmetic."""
+    seed: int = 0
+    """Of weights and tokens."""
+
+
+@dataclasses.dataclass
+class Table3(Conversion):
+    """How many layers of LRU, LSTM and GRU are attention, or a gated RNN (paper A): each is built and measured.
+
+    Example: twofold reproduce table3 --d 6 --tokens 1000 --dtype float32
+    """
+
+    out: Path = Path("runs/table3")
+    """Folder for figures and pictures."""
+
+    def run(self) -> None:
+        from .experiments import table3
+
+        cells = table3.reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
+        console.print(table3.table(cells, self.d, self.tokens, self.dtype))
+        console.print(f"Figures and pictures are in {self.out}.")
+
+
+@dataclasses.dataclass
+class Table4(Conversion):
+    """The LSTM weights that are attention, and those that are a gated RNN (paper A): built, read back and measured.
+
+    Example: twofold reproduce table4 --d 3
+    """
+
+    out: Path = Path("runs/table4")
+    """Folder for figures and pictures."""
+
+    def run(self) -> None:
+        from .experiments import table4
+
+        blocks, cells = table4.reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
+        console.print(table4.table(blocks, cells, self.d, self.tokens, self.dtype))
+        console.print(f"Figures and pictures are in {self.out}.")
+
+
+@dataclasses.dataclass
+class Conversions:
+    """The pictures and figures of docs/conversions.md: weights of every conversion, and how far the limits reach.
+
+    Example: twofold reproduce conversions --out docs/conversions
+    """
+
+    seed: int = 0
+    """Of weights and tokens."""
+    out: Path = Path("runs/conversions")
+    """Folder for figures and pictures."""
+
+    def run(self) -> None:
+        from .experiments import conversions
+
+        conversions.draw(self.out, seed=self.seed)
+        console.print(f"Figures and pictures are in {self.out}.")
+
+
+Experiment = (
+    Annotated[Table1, tyro.conf.subcommand("table1")]
+    | Annotated[Table3, tyro.conf.subcommand("table3")]
+    | Annotated[Table4, tyro.conf.subcommand("table4")]
+    | Annotated[Conversions, tyro.conf.subcommand("conversions")]
+)
+
+
+@dataclasses.dataclass
+class Reproduce:
+    """Make a table of the papers, or the figures of a page of docs, again; published figures are printed beside.
+
+    Examples: twofold reproduce table1 --quick | twofold reproduce table3 --d 6 | twofold reproduce table4
+    """
+
+    experiment: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[Experiment]]
+
+    def run(self) -> None:
+        self.experiment.run()
 
 
 @dataclasses.dataclass

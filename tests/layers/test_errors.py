@@ -8,6 +8,8 @@ import pytest
 
 from twofold.errors import InputError
 from twofold.layers import (
+    GRU,
+    LSTM,
     Aaren,
     Block,
     CausalSelfAttention,
@@ -25,6 +27,9 @@ MAKE = {  # A layer of a given size.
     "LinearSelfAttention": lambda size: LinearSelfAttention(size, size, key=KEY),
     "GatedRNN": lambda size: GatedRNN(size, size, hidden_size=size, key=KEY),
     "GatedRNN, dense": lambda size: GatedRNN(size, size, hidden_size=size, recurrence="dense", key=KEY),
+    "LSTM": lambda size: LSTM(size, size, key=KEY),
+    "GRU": lambda size: GRU(size, size, key=KEY),
+    "GRU, reset after": lambda size: GRU(size, size, reset_after=True, key=KEY),
     "Aaren": lambda size: Aaren(size, size, key=KEY),
     "CausalSelfAttention": lambda size: CausalSelfAttention(size, size, capacity=4, key=KEY),
     "RunningMean": RunningMean,
@@ -159,3 +164,25 @@ def test_marks_are_integers_in_time(xs):
 def test_marks_have_no_scale():
     with error("marks"):
         SequenceModel(3, 2, width=4, depth=1, reads="marks", key=KEY).with_scaled_input(np.zeros(3), np.ones(3))
+
+
+LSTM_WEIGHTS, GRU_WEIGHTS = {"u": (8, 3), "v": (8, 2), "b": (8,)}, {"u": (6, 3), "v": (6, 2), "b": (6,), "b_n": (2,)}
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "shape"),
+    [
+        *[(LSTM, "u", shape) for shape in [(), (8,), (6, 3)]],
+        *[(LSTM, "v", shape) for shape in [(), (8,), (8, 3), (6, 2)]],
+        *[(LSTM, "b", shape) for shape in [(), (2,), (1, 8)]],
+        *[(GRU, "u", shape) for shape in [(), (6,), (8, 3)]],
+        *[(GRU, "v", shape) for shape in [(), (6,), (6, 3), (8, 2)]],
+        *[(GRU, "b", shape) for shape in [(), (2,), (1, 6)]],
+        *[(GRU, "b_n", shape) for shape in [(), (3,), (1, 2)]],
+    ],
+)
+def test_cell_weights_that_do_not_fit_are_named(cell, name, shape):
+    shapes = {**(LSTM_WEIGHTS if cell is LSTM else GRU_WEIGHTS), name: shape}
+    named = [f"b_n has shape {shape}"] if name == "b_n" else [", ".join(str(shapes[k]) for k in "uvb")]
+    with error(*named):
+        cell.from_weights(**{name: np.zeros(shape) for name, shape in shapes.items()})

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from twofold import layers
+from twofold import convert, layers
 from twofold.layers import (
+    GRU,
+    LRU,
+    LSTM,
     MIXERS,
     Aaren,
     Block,
@@ -41,8 +44,26 @@ def stack(key):
     return Stack([LinearSelfAttention(3, 4, key=key), RunningMean(4), above])
 
 
+TARGETS = {
+    "LRU out": partial(convert.to_lru, gating="out"),
+    "LRU in-out": partial(convert.to_lru, gating="in-out"),
+    "LRU in-skip": partial(convert.to_lru, gating="in-skip"),
+    "LSTM": convert.to_lstm,
+    "GRU": partial(convert.to_gru, tokens=16),
+}
+
+
+def converted(target, source, key):
+    """At a scale that cancels few digits."""
+    sources = {
+        "attention": lambda: LinearSelfAttention(2, 2, num_heads=2, key_size=1, key=key),
+        "RNN": lambda: GatedRNN(2, 2, hidden_size=3, gate_size=2, key=key),
+    }
+    return TARGETS[target](sources[source](), scale=1.0)
+
+
 def model(mixer, predicts, reads, key):
-    options = {} if mixer == "gated-rnn" else {"num_heads": 2}
+    options = {"num_heads": 2} if mixer == "aaren" or "attention" in mixer else {}
     return SequenceModel(
         5, 2, width=4, depth=1, mixer=mixer, predicts=predicts, reads=reads, feed_forward_size=3, key=key, **options
     )
@@ -54,6 +75,12 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "GatedRNN": lambda key: GatedRNN(3, 2, hidden_size=5, gate_size=4, key=key),
     "GatedRNN, lambda 0 and 1": gated_rnn_of_extremes,
     "GatedRNN, dense": lambda key: GatedRNN(3, 2, hidden_size=5, gate_size=4, recurrence="dense", key=key),
+    "LRU, out": lambda key: LRU(3, 2, hidden_size=4, key=key),
+    "LRU, in-out": lambda key: LRU(3, 2, hidden_size=4, gating="in-out", key=key),
+    "LRU, in-skip": lambda key: LRU(3, 2, hidden_size=4, gating="in-skip", key=key),
+    "LSTM": lambda key: LSTM(3, 2, key=key),
+    "GRU": lambda key: GRU(3, 2, key=key),
+    "GRU, reset after": lambda key: GRU(3, 2, reset_after=True, key=key),
     "Aaren": lambda key: Aaren(3, 4, num_heads=2, key=key),
     "CausalSelfAttention": lambda key: CausalSelfAttention(3, 4, num_heads=2, capacity=16, key=key),
     "CausalSelfAttention, window of 2": lambda key: CausalSelfAttention(3, 4, num_heads=2, capacity=2, key=key),
@@ -63,12 +90,20 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "Stack": stack,
     **{
         ", ".join(["SequenceModel", *how]): partial(model, *how)
-        for how in product(MIXERS, ["step", "sequence"], ["features", "marks"])
+        for how in [("aaren", *reads) for reads in product(["step", "sequence"], ["features", "marks"])]
+        + [(mixer, "step", "features") for mixer in MIXERS if mixer != "aaren"]
+    },
+    **{
+        f"Converted, {target} of {source}": partial(converted, target, source)
+        for target, source in product(TARGETS, ["attention", "RNN"])
     },
 }
 """Layers by class, and by what sets them apart within it."""
 
-DOUBLE, SINGLE = ([(name, dtype) for name in MAKE] for dtype in ("float64", "float32"))
+DOUBLE = [(name, "float64") for name in MAKE]
+SINGLE = [
+    (name, "float32") for name in MAKE if name != "Converted, GRU of RNN"
+]  # Five layers of differences: too few digits.
 in_double = pytest.mark.parametrize("case", DOUBLE, indirect=True, ids=", ".join)
 in_both_precisions = pytest.mark.parametrize("case", DOUBLE + SINGLE, indirect=True, ids=", ".join)
 
@@ -151,7 +186,7 @@ def case(request, normal):
 
 def test_every_exported_layer_is_under_the_law():
     exported = {name for name, x in vars(layers).items() if isinstance(x, type) and issubclass(x, Layer)}
-    assert {name.split(", ")[0] for name in MAKE} == exported - {"Layer"}
+    assert {name.split(", ")[0] for name in MAKE} == (exported | {"Converted"}) - {"Layer"}
 
 
 @in_both_precisions

@@ -1,5 +1,6 @@
 """The pictures of the experiments."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -7,10 +8,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from jax import Array
 from matplotlib.colors import LinearSegmentedColormap
 
+from ..convert import Converted
 from ..discover import normalise
-from ..layers import GatedRNN
+from ..layers import GRU, LRU, LSTM, GatedRNN, Layer
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#c0392b", "#e8e8e8", "#1f5fa8"])
 """Negative red, zero grey, positive blue, as in paper A's figure 2."""
@@ -36,14 +39,7 @@ def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
     )
     for line, (name, rnn) in zip(axes, rows.items(), strict=True):
         for ax, title, matrix in zip(line, titles, _matrices(rnn), strict=True):
-            image = ax.imshow(matrix / max(np.abs(matrix).max(initial=0), 1e-30), cmap=SIGNED, vmin=-1, vmax=1)
-            ax.set(xticks=[], yticks=[], title=title, anchor="N")
-            ax.set_xticks(np.arange(-0.5, matrix.shape[1]), minor=True)
-            ax.set_yticks(np.arange(-0.5, matrix.shape[0]), minor=True)
-            ax.grid(which="minor", color="white", linewidth=1.2)
-            ax.tick_params(which="both", length=0)
-            for spine in ax.spines.values():
-                spine.set_visible(False)
+            image = _draw_matrix(ax, matrix / max(np.abs(matrix).max(initial=0), 1e-30), title)
         line[0].set_ylabel(f"{name}\n{rnn.hidden_size} neurons, {rnn.gate_size} gate rows", fontsize=11)
     colours = figure.colorbar(image, ax=axes[:, -1], ticks=[-1, 0, 1], shrink=0.6, aspect=14)
     colours.ax.set_yticklabels(["-1", "0", "1"])
@@ -67,6 +63,104 @@ def draw_streams(streams: dict[str, dict[str, list[int] | list[float]]], file: P
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False)
     _write(figure, file)
+
+
+def draw_costs(sizes: Sequence[int], costs: dict[str, dict[str, list[int]]], file: Path | str) -> None:
+    """Parameters against d, a panel for each form of conversion and a line for each architecture."""
+    figure, axes = plt.subplots(1, len(costs), figsize=(4.4 * len(costs), 4.2), sharey=True, layout="constrained")
+    colours = ["black", "#8e8e8e", "#1f5fa8", "#2e8b57", "#7fbf7b", "#c0392b", "#e08e0b"]
+    for ax, (form, lines) in zip(np.atleast_1d(axes), costs.items(), strict=True):
+        for colour, (name, parameters) in zip(colours, lines.items(), strict=True):
+            style = {"attention": "--", "LRU": (0, (6, 6))}.get(name, "-")  # LRU and LRU In-Out nearly coincide
+            order = 3 if name == "LRU" else 2
+            ax.loglog(
+                sizes, parameters, linestyle=style, color=colour, label=name, marker="o", markersize=3.5, zorder=order
+            )
+        ax.set(title=f"{form} form", xlabel="d")
+        ax.set_xticks(sizes, [str(d) for d in sizes])
+        ax.minorticks_off()
+        ax.grid(True, color="#e2e2e2")
+        ax.spines[["top", "right"]].set_visible(False)
+    first = np.atleast_1d(axes)[0]
+    first.set(ylabel="parameters")
+    first.legend(frameon=False, fontsize=8)
+    _write(figure, file)
+
+
+def draw_lines(
+    lines: dict[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]],
+    file: Path | str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    log_x: bool = True,
+) -> None:
+    """Lines of (x, y), y on a logarithmic axis."""
+    figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for name, (x, y) in lines.items():
+        ax.plot(x, y, label=name, marker="o" if len(x) < 50 else None, markersize=4)
+    ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log", xscale="log" if log_x else "linear")
+    ax.grid(True, color="#e2e2e2")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
+    _write(figure, file)
+
+
+def draw_layers(network: Converted, file: Path | str) -> None:
+    """The weight matrices of a converted network, a layer a row, each matrix row scaled to a largest entry of 1."""
+    rows = [_layer_matrices(layer) for layer in network.stack.layers]
+    rows[-1]["readout"] = np.asarray(network.readout)
+    if network.embedding is not None:
+        rows[0] = {"embedding": np.asarray(network.embedding)} | rows[0]
+    rows = [{title: matrix for title, matrix in row.items() if matrix.size} for row in rows]
+    columns = max(len(row) for row in rows)
+    widths = [max(list(row.values())[i].shape[1] for row in rows if i < len(row)) for i in range(columns)]
+    heights = [max(m.shape[0] for m in row.values()) for row in rows]
+    figure, axes = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(1.0 + 0.16 * (sum(widths) + 4 * columns), 0.7 + 0.16 * (sum(heights) + 4 * len(rows))),
+        width_ratios=[w + 3 for w in widths],
+        height_ratios=[h + 3 for h in heights],
+        squeeze=False,
+        layout="constrained",
+    )
+    for number, (line, row) in enumerate(zip(axes, rows, strict=True)):
+        for ax in line[len(row) :]:
+            ax.set_visible(False)
+        for ax, (title, matrix) in zip(line, row.items(), strict=False):
+            largest = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-300)
+            _draw_matrix(ax, matrix / largest, title)
+        line[0].set_ylabel(f"layer {number + 1}")
+    _write(figure, file)
+
+
+def _layer_matrices(layer: Layer) -> dict[str, np.ndarray]:
+    weights: dict[str, Array | np.ndarray] = {}
+    if isinstance(layer, LRU):
+        if layer.w_in_m is not None and layer.w_in_x is not None:
+            weights |= {"$W^{in}_m$": layer.w_in_m, "$W^{in}_x$": layer.w_in_x}
+        weights |= {"B": layer.b_re, "|λ|": abs(layer.lam)[:, None], "C": layer.c_re, "D": layer.d}
+        weights |= {"$W_m$": layer.w_out_m, "$W_x$": layer.w_out_x}
+    elif isinstance(layer, LSTM | GRU):
+        names = "fcgo" if isinstance(layer, LSTM) else "rhz"
+        for name, u, b in zip(names, *(np.split(w, len(names)) for w in (layer.u, layer.b)), strict=True):
+            weights |= {f"$U_{name}$": u, f"$b_{name}$": b[:, None]}
+        if isinstance(layer, GRU):
+            weights["diag $V_h$"] = np.diag(np.split(layer.v, 3)[1])[:, None]
+    return {title: np.asarray(w) for title, w in weights.items()}
+
+
+def _draw_matrix(ax, matrix: np.ndarray, title: str):
+    image = ax.imshow(matrix, cmap=SIGNED, vmin=-1, vmax=1)
+    ax.set(xticks=[], yticks=[], title=title, anchor="N")
+    ax.set_xticks(np.arange(-0.5, matrix.shape[1]), minor=True)
+    ax.set_yticks(np.arange(-0.5, matrix.shape[0]), minor=True)
+    ax.grid(which="minor", color="white", linewidth=1.2)
+    ax.tick_params(which="both", length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return image
 
 
 def _matrices(rnn: GatedRNN) -> list[np.ndarray]:

@@ -2,8 +2,11 @@
 
 from .aaren import Aaren as Aaren
 from .gated_rnn import GatedRNN as GatedRNN
+from .gru import GRU as GRU
 from .layer import Layer as Layer
 from .linear_attention import LinearSelfAttention as LinearSelfAttention
+from .lru import LRU as LRU
+from .lstm import LSTM as LSTM
 from .model import MIXERS as MIXERS
 from .model import SequenceModel as SequenceModel
 from .running_mean import RunningMean as RunningMean

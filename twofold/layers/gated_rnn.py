@@ -53,7 +53,7 @@ class GatedRNN(Layer[Array]):
 
         lam = jax.random.uniform(keys[0], (n,), minval=0.01, maxval=0.99)
         if recurrence == "diagonal":
-            self.recurrent = _nu(lam)
+            self.recurrent = nu_of(lam)
         elif recurrence == "dense":
             basis = jax.random.orthogonal(keys[6], n)
             self.recurrent = (basis * lam) @ basis.T
@@ -93,7 +93,7 @@ class GatedRNN(Layer[Array]):
         if lam.ndim == 1 and not bool(jnp.all((lam >= 0) & (lam <= 1))):
             worst = lam[jnp.argmax(jnp.where(jnp.isnan(lam), jnp.inf, jnp.abs(lam - 0.5)))]
             raise InputError(f"lambda contains {worst}; every entry must lie in [0, 1]")
-        recurrent = _nu(lam) if lam.ndim == 1 else lam
+        recurrent = nu_of(lam) if lam.ndim == 1 else lam
         return eqx.tree_at(
             lambda l: (l.recurrent, l.w_in_m, l.w_in_x, l.w_out_m, l.w_out_x, l.readout),
             cls(1, 1, key=jax.random.key(0)),
@@ -158,7 +158,7 @@ def _gate(z: Array, w_m: Array, w_x: Array) -> Array:
     return m * x
 
 
-def _nu(lam: Array) -> Array:
+def nu_of(lam: Array) -> Array:
     """nu = log(-log(lambda)), kept finite where lambda is 0 or 1 so that gradients are; exp(-exp(nu)) is lambda still."""
     return jnp.clip(jnp.log(-jnp.log(lam)), -60, 10)
 

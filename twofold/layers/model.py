@@ -11,8 +11,11 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 from ..errors import InputError
 from .aaren import Aaren
 from .gated_rnn import GatedRNN
+from .gru import GRU
 from .layer import Layer
 from .linear_attention import LinearSelfAttention
+from .lru import LRU
+from .lstm import LSTM
 from .running_mean import RunningMean
 from .softmax_attention import CausalSelfAttention
 from .stack import Block, Stack
@@ -22,6 +25,9 @@ MIXERS: dict[str, Callable[..., Layer]] = {
     "softmax-attention": CausalSelfAttention,
     "linear-attention": LinearSelfAttention,
     "gated-rnn": GatedRNN,
+    "lru": LRU,
+    "lstm": LSTM,
+    "gru": GRU,
 }
 """Mixers by name: constructors that take `(in_size, out_size, *, key, ...)`."""
 
@@ -59,8 +65,8 @@ class SequenceModel(Layer[tuple]):
         - `in_size`: features a token, or with `reads="marks"` the number of different marks (integers from 0).
         - `out_size`: size of each output.
         - `width`, `depth`: size and number of the blocks.
-        - `mixer`: a name ("aaren", "softmax-attention", "linear-attention", "gated-rnn") or a constructor that takes
-            `(in_size, out_size, *, key)`; `mixer_options` such as `num_heads` are passed on to it.
+        - `mixer`: one of the names of `MIXERS`, or a constructor that takes `(in_size, out_size, *, key)`;
+            `mixer_options` such as `num_heads` are passed on to it.
 
         **Raises:** `InputError` for an unknown name or sizes that do not fit.
         """

@@ -28,7 +28,7 @@ class Classification:
     """A data set that comes with aeon (JapaneseVowels, BasicMotions), or the path of a pair of files,
     some/Name for some/Name_TRAIN.ts and some/Name_TEST.ts."""
     mixer: str = "aaren"
-    """aaren, softmax-attention (the Transformer), linear-attention or gated-rnn."""
+    """aaren, softmax-attention (the Transformer), linear-attention, gated-rnn, lru, lstm or gru."""
     width: int = 64
     """Size of the blocks."""
     depth: int = 2
@@ -50,7 +50,8 @@ class Classification:
 
     def model(self, data: LabelledSet, key: PRNGKeyArray, *, capacity: int | None = None) -> SequenceModel:
         """A random model for the data set. `capacity`: of softmax attention's cache; the longest sequence if not given."""
-        options: dict[str, Any] = {} if self.mixer == "gated-rnn" else {"num_heads": self.heads}
+        has_heads = self.mixer == "aaren" or "attention" in self.mixer
+        options: dict[str, Any] = {"num_heads": self.heads} if has_heads else {}
         if self.mixer == "softmax-attention":
             options["capacity"] = capacity or max(data.train.tokens.shape[1], data.test.tokens.shape[1])
         return SequenceModel(

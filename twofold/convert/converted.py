@@ -1,0 +1,77 @@
+"""A source converted into another architecture: its layers between linear maps, and nothing else."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Float
+
+from ..layers import LRU, Layer, Stack
+
+
+class Converted(Layer[tuple]):
+    """y = W_readout layers(W_in x~): real layers of one architecture between two linear maps.
+
+    x~ = (x, 1) where the source reads a constant 1 and the layers have no biases; where they need no first map,
+    `embedding` is None.
+    """
+
+    embedding: Float[Array, "e in_plus_1"] | None
+    stack: Stack
+    readout: Float[Array, "out n"]
+    scale: float = eqx.field(static=True)
+    """The largest argument of a linearised sigmoid, for tokens within the input bound."""
+    error_bound: float = eqx.field(static=True)
+    """No entry of an output is further than this from the source's, for tokens and lengths within the bounds given.
+    Worst-case: errors that are measured are smaller by orders of magnitude."""
+
+    def __init__(
+        self,
+        layers: tuple[Layer, ...] | list[Any],
+        readout: Float[ArrayLike, "out n"],
+        *,
+        scale: float,
+        error_bound: float,
+        embedding: Float[ArrayLike, "e in_plus_1"] | None = None,
+    ):
+        """Maps and layers as given; the maps take the dtype of the layers."""
+        dtype = jax.tree.leaves(layers)[0].dtype
+        self.embedding = None if embedding is None else jnp.asarray(embedding, dtype)
+        self.stack = Stack(layers)
+        self.readout = jnp.asarray(readout, dtype)
+        self.scale, self.error_bound = scale, error_bound
+
+    @property
+    def in_size(self) -> int:
+        return self.stack.in_size if self.embedding is None else self.embedding.shape[1] - 1
+
+    @property
+    def out_size(self) -> int:
+        return self.readout.shape[0]
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are between the maps."""
+        return len(self.stack.layers)
+
+    @property
+    def neurons(self) -> int:
+        """Hidden neurons of all layers; a complex one is one."""
+        return sum(layer.hidden_size if isinstance(layer, LRU) else layer.out_size for layer in self.stack.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all weights, zeros and the two maps included."""
+        return sum(x.size for x in jax.tree.leaves(self))
+
+    def init_state(self):
+        return self.stack.init_state()
+
+    def prefill(self, state, xs, *, resets=None):
+        xs = self._tokens(xs, like=self.readout)
+        if self.embedding is not None:
+            xs = jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1) @ self.embedding.T
+        state, ys = self.stack.prefill(state, xs, resets=resets)
+        return state, ys @ self.readout.T

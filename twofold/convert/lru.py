@@ -1,0 +1,124 @@
+"""Linear self-attention, and gated RNNs, as networks of LRU layers (paper A, appendix A.1)."""
+
+from typing import get_args
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import InputError
+from ..layers import LRU, GatedRNN, LinearSelfAttention
+from ..layers.lru import Gating
+from .converted import Converted
+from .gated_rnn import to_gated_rnn
+from .linear_range import Linearisation, Matrix, linearisation, products, source_dtype, steadier_first
+from .terms import distinct_memories, terms
+
+
+def to_lru(
+    source: LinearSelfAttention | GatedRNN,
+    gating: Gating = "in-out",
+    *,
+    form: str = "compact",
+    scale: float | None = None,
+    input_bound: float = 4.0,
+    tokens: int = 1000,
+) -> Converted:
+    """LRU layers that compute the function of `source`, up to the curvature of their sigmoids (paper A, table 3).
+
+    **Arguments:**
+
+    - `source`: a `GatedRNN` of diagonal recurrence, or a `LinearSelfAttention` of any shape and number of heads.
+    - `gating`: of the layers. "in-out" takes one layer; "out" two; "in-skip" one for attention and two for a gated RNN.
+    - `form`: of the sum that attention is taken apart into, as in `to_gated_rnn`; without meaning for a gated RNN.
+    - `scale`: the largest argument of a sigmoid for tokens within the bounds. The relative error falls with its square
+        until rounding takes over; if not given, it is chosen for the source's dtype, where the two balance.
+    - `input_bound`, `tokens`: the largest |entry| of a token, and the longest sequence, that scale and `error_bound` are
+        made for. Beyond them the error grows gradually.
+
+    **Returns:** a `Converted` of the source's dtype. Relative errors are about 1e-10 in float64, 1e-5 in float32.
+
+    **Raises:** `InputError` for an unknown gating or form, a source that is neither, has a dense recurrence or weights that
+    are not finite, and for a scale or bounds that are not positive.
+    """
+    if gating not in get_args(Gating):
+        raise InputError(f"unknown gating {gating!r}; the gatings are {', '.join(get_args(Gating))}")
+    limits = linearisation(source, sigmoids=1, scale=scale, input_bound=input_bound, tokens=tokens)
+    if isinstance(source, LinearSelfAttention):
+        if gating == "in-skip":
+            return _attention_in_skip(source, form, limits)
+        source = to_gated_rnn(source, form)
+    return _rnn(source, gating, limits)
+
+
+def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
+    """The two gates of the RNN are the gates of one layer ("in-out"), or of two."""
+    w_in_m, w_in_x, w_out_m, w_out_x, readout = (
+        np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
+    )
+    lam, eps = np.asarray(rnn.lam, np.float64), limits.eps
+    error = limits.curvature + limits.rounding(2)
+
+    x = limits.input_range(rnn.in_size).with_constant()
+    m_in, x_in = x.mapped(w_in_m, eps), x.mapped(w_in_x, eps)
+    gate_in = products(w_in_m, w_in_x, limits.slopes(m_in))
+    added = m_in.times(x_in, error)
+    h = added.accumulated(lam, limits.tokens, eps)
+    w_out_m, w_out_x = steadier_first(w_out_m, w_out_x, added, h)
+    m_out, x_out = h.mapped(w_out_m, eps), h.mapped(w_out_x, eps)
+    gate_out = products(w_out_m, w_out_x, limits.slopes(m_out))
+    y = m_out.times(x_out, error).mapped(readout, eps)
+
+    # Neurons that forget at once need no state: the direct path D carries them.
+    kept = lam > 0
+    n = len(lam)
+    recurrence = (lam[kept], gate_in.undo[kept], np.eye(n)[:, kept], np.where(kept[:, None], 0, gate_in.undo))
+    dtype = source_dtype(rnn)
+    if gating == "in-out":
+        layers = [_lru(gating, dtype, recurrence, gate_out[:2], gate_in[:2])]
+        last = readout @ gate_out.undo
+    elif gating == "out":
+        first = _lru(gating, dtype, _memoryless(np.eye(rnn.in_size + 1)), gate_in[:2])
+        layers = [first, _lru(gating, dtype, recurrence, gate_out[:2])]
+        last = readout @ gate_out.undo
+    else:  # sigmoid(0) = 1/2: output gates that pass their x branch on
+        first = _lru(gating, dtype, recurrence, (np.zeros((n, rnn.in_size + 1)), 2 * np.eye(n)), gate_in[:2])
+        passed = np.zeros((rnn.out_size, n)), 2 * np.eye(rnn.out_size)
+        layers = [first, _lru(gating, dtype, _memoryless(readout @ gate_out.undo), passed, gate_out[:2])]
+        last = np.eye(rnn.out_size)
+    constant = np.eye(rnn.in_size + 1)
+    return Converted(layers, last, embedding=constant, scale=limits.scale, error_bound=float(np.max(y.error)))
+
+
+def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
+    """Memories by the input gate and the state; queries by the m branch of the output gate, which reads x."""
+    eps, error = limits.eps, limits.curvature + limits.rounding(2)
+    left, right, queries, mix, readout = terms(attention, form)
+    memory_mix = np.eye(len(left))
+    if form != "paper":
+        chosen, memory_mix = distinct_memories(left, right, eps)
+        left, right = left[chosen], right[chosen]
+    queries = mix @ queries
+
+    x = limits.input_range(attention.in_size)
+    m_in, q = x.mapped(left, eps), x.mapped(queries, eps)
+    lam = np.ones(len(left))
+    memories = m_in.times(x.mapped(right, eps), error).accumulated(lam, limits.tokens, eps)
+    y = q.times(memories.mapped(memory_mix, eps), error).mapped(readout, eps)
+
+    gate_in = products(left, right, limits.slopes(m_in))
+    gate_out = products(queries, memory_mix, limits.slopes(q))
+    recurrence = lam, gate_in.undo, np.eye(len(lam)), 0 * gate_in.undo
+    layer = _lru("in-skip", source_dtype(attention), recurrence, gate_out[:2], gate_in[:2])
+    error_bound = float(np.max(y.error, initial=0.0))
+    return Converted([layer], readout @ gate_out.undo, scale=limits.scale, error_bound=error_bound)
+
+
+def _lru(gating: Gating, dtype, recurrence: tuple, gate_out: tuple, gate_in: tuple = ()) -> LRU:
+    """The layer of (lambda, B, C, D), (W_out_m, W_out_x) and (W_in_m, W_in_x)."""
+    weights = (jnp.asarray(w, dtype) for w in (*recurrence, *gate_out, *gate_in))
+    return LRU.from_weights(*weights, gating=gating)
+
+
+def _memoryless(d: Matrix) -> tuple[Matrix, ...]:
+    """The (lambda, B, C, D) of a layer without neurons, y~ = D u."""
+    return np.zeros(0), np.zeros((0, d.shape[1])), np.zeros((len(d), 0)), d

@@ -1,0 +1,60 @@
+"""Why attention needs as many memory neurons as it does: the best that fewer can do, sought numerically.
+
+What attention remembers of the past is W_V S B, S = sum x x^T: a linear map of the symmetric S, of rank m. Neurons that hold
+quadratic forms of the past tokens, n of them, can tell apart only n dimensions of S; the rest of the map is lost. By
+Eckart and Young no choice of forms leaves less than the m - n smallest singular values.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize
+
+from ..layers import LinearSelfAttention
+
+
+def memory_map(attention: LinearSelfAttention) -> np.ndarray:
+    """The map from S to W_V S B, over all heads: (heads * out * in, in (in + 1) / 2), in an orthonormal basis of S."""
+    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
+    first, second = np.triu_indices(attention.in_size)
+    basis = np.zeros((len(first), attention.in_size, attention.in_size))
+    size = np.where(first == second, 0.5, 0.5**0.5)
+    np.add.at(basis, (np.arange(len(first)), first, second), size)
+    np.add.at(basis, (np.arange(len(first)), second, first), size)
+    images = np.einsum("hoi,nij,hkj,hkl->nhol", w_v, basis, w_k, w_q)
+    return images.reshape(len(first), -1).T
+
+
+def least_loss(attention: LinearSelfAttention, neurons: int) -> float:
+    """The part of the map, by norm, that no forms of so many neurons can hold (Eckart and Young)."""
+    sizes = np.linalg.svd(memory_map(attention), compute_uv=False)
+    return float(np.linalg.norm(sizes[neurons:]) / np.linalg.norm(sizes))
+
+
+def best_fit(attention: LinearSelfAttention, neurons: int, *, starts: int = 4, seed: int = 0) -> float:
+    """The same for the best forms (a . x)(b . x) found, the products that neurons hold, by L-BFGS from random starts."""
+    if neurons == 0:
+        return 1.0
+    image, d = memory_map(attention), attention.in_size
+    first, second = np.triu_indices(d)
+    size = np.where(first == second, 0.5, 0.5**0.5)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(flat):
+        a, b = flat.reshape(2, neurons, d)
+        forms = (a[:, first] * b[:, second] + a[:, second] * b[:, first]) * size
+        forms = forms / jnp.linalg.norm(forms, axis=1, keepdims=True)
+        held = forms.T @ jnp.linalg.solve(forms @ forms.T + 1e-14 * jnp.eye(neurons), forms @ image.T)
+        return jnp.sum((image.T - held) ** 2) / np.sum(image**2)
+
+    rng = np.random.default_rng(seed)
+    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 0.0, "gtol": 0}
+
+    def fit() -> float:
+        start = rng.normal(size=2 * neurons * d)
+        return minimize(
+            lambda x: jax.tree.map(np.asarray, loss(x)), start, jac=True, method="L-BFGS-B", options=options
+        ).fun
+
+    return max(min(fit() for _ in range(starts)), 0.0) ** 0.5

@@ -1,0 +1,86 @@
+"""The GRU, its input products taken out of the recurrence."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
+
+from ..errors import InputError
+from ..scan import gru_scan
+from .layer import Layer
+from .lstm import affine, uniform
+
+
+class GRU(Layer[Array]):
+    """The GRU as in paper A (eq. 16-19), with s the sigmoid:
+
+    r = s(U_r x + V_r h + b_r), h~ = tanh(U_h x + V_h (r * h) + b_h), z = s(U_z x + V_z h + b_z),
+    h' = (1 - z) * h + z * h~.
+
+    The default is this equation: h is reset before the recurrent product. With `reset_after=True` the product is:
+    h~ = tanh(U_h x + b_h + r * (V_h h + b_n)), which is what PyTorch, Equinox, Flax and cuDNN compute. z here is 1 - their
+    update gate, so that U_z, V_z and b_z are the negative of theirs.
+
+    The output is h', of as many features as there are hidden neurons. The state is h, `(out,)`.
+    """
+
+    u: Float[Array, "three_out in"]
+    """U, in the order r, h~, z; so are the others."""
+    v: Float[Array, "three_out out"]
+    b: Float[Array, " three_out"]
+    b_n: Float[Array, " out"] | None
+    """The bias within the reset product; None if the reset comes before the product."""
+
+    def __init__(self, in_size: int, out_size: int, *, reset_after: bool = False, key: PRNGKeyArray):
+        """A random layer: all weights are uniform in +-1/sqrt(out_size), as PyTorch has them."""
+        shapes = (3 * out_size, in_size), (3 * out_size, out_size), (3 * out_size,), (out_size,)
+        self.u, self.v, self.b, b_n = uniform(key, out_size, *shapes)
+        self.b_n = b_n if reset_after else None
+
+    @classmethod
+    def from_weights(
+        cls,
+        u: Float[ArrayLike, "three_out in"],
+        v: Float[ArrayLike, "three_out out"],
+        b: Float[ArrayLike, " three_out"],
+        b_n: Float[ArrayLike, " out"] | None = None,
+    ) -> "GRU":
+        """The layer with the given weights, in the order r, h~, z: `(3 * out, in)`, `(3 * out, out)`, `(3 * out,)`.
+
+        With `b_n`, `(out,)`, it is one of `reset_after=True`. Raises `InputError` if the shapes do not fit.
+        """
+        u, v, b = map(jnp.asarray, (u, v, b))
+        b_n = None if b_n is None else jnp.asarray(b_n)
+        n = v.shape[-1] if v.ndim else 0
+        if u.ndim != 2 or len(u) != 3 * n or v.shape != (3 * n, n) or b.shape != (3 * n,):
+            raise InputError(
+                f"u, v, b have shapes {u.shape}, {v.shape}, {b.shape};"
+                " they must be (3 * out, in), (3 * out, out), (3 * out,)"
+            )
+        if b_n is not None and b_n.shape != (n,):
+            raise InputError(f"b_n has shape {b_n.shape}; v of shape {v.shape} needs ({n},)")
+        layer = cls(1, 1, reset_after=b_n is not None, key=jax.random.key(0))
+        return eqx.tree_at(lambda l: jax.tree.leaves((l.u, l.v, l.b, l.b_n)), layer, jax.tree.leaves((u, v, b, b_n)))
+
+    @property
+    def in_size(self) -> int:
+        return self.u.shape[1]
+
+    @property
+    def out_size(self) -> int:
+        return self.v.shape[1]
+
+    @property
+    def reset_after(self) -> bool:
+        """Whether the reset comes after the recurrent product."""
+        return self.b_n is not None
+
+    def init_state(self) -> Float[Array, " out"]:
+        return jnp.zeros(self.out_size, self.v.dtype)
+
+    def prefill(self, state, xs, *, resets=None):
+        xs = self._tokens(xs, like=self.u)
+        self._check(state, resets, len(xs))
+        hs, state = gru_scan(affine(self.u, self.b, xs), self.v, state, b_n=self.b_n, resets=resets)
+        return state, hs

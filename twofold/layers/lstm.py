@@ -1,0 +1,83 @@
+"""The LSTM, its input products taken out of the recurrence."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
+
+from ..errors import InputError
+from ..scan import LSTMState, lstm_scan
+from .layer import Layer
+
+
+class LSTM(Layer[LSTMState]):
+    """The LSTM as in paper A (eq. 10-15), with s the sigmoid:
+
+    f = s(U_f x + V_f h + b_f), c~ = tanh(U_c x + V_c h + b_c), g = s(U_g x + V_g h + b_g), c' = f * c + g * c~,
+    o = s(U_o x + V_o h + b_o), h' = o * tanh(c').
+
+    The output is h', of as many features as there are hidden neurons. The same function as PyTorch's, Equinox's and
+    Flax's LSTM, which call g the input gate i and c~ the cell gate g. The state is `(h, c)`, `(out,)` each.
+    """
+
+    u: Float[Array, "four_out in"]
+    """U, in the order f, c~, g, o; so are the others."""
+    v: Float[Array, "four_out out"]
+    b: Float[Array, " four_out"]
+
+    def __init__(self, in_size: int, out_size: int, *, key: PRNGKeyArray):
+        """A random layer: all weights are uniform in +-1/sqrt(out_size), as PyTorch has them."""
+        self.u, self.v, self.b = uniform(
+            key, out_size, (4 * out_size, in_size), (4 * out_size, out_size), (4 * out_size,)
+        )
+
+    @classmethod
+    def from_weights(
+        cls,
+        u: Float[ArrayLike, "four_out in"],
+        v: Float[ArrayLike, "four_out out"],
+        b: Float[ArrayLike, " four_out"],
+    ) -> "LSTM":
+        """The layer with the given weights, in the order f, c~, g, o: `(4 * out, in)`, `(4 * out, out)`, `(4 * out,)`.
+
+        Raises `InputError` if the shapes do not fit.
+        """
+        u, v, b = map(jnp.asarray, (u, v, b))
+        n = v.shape[-1] if v.ndim else 0
+        if u.ndim != 2 or len(u) != 4 * n or v.shape != (4 * n, n) or b.shape != (4 * n,):
+            raise InputError(
+                f"u, v, b have shapes {u.shape}, {v.shape}, {b.shape};"
+                " they must be (4 * out, in), (4 * out, out), (4 * out,)"
+            )
+        return eqx.tree_at(lambda l: (l.u, l.v, l.b), cls(1, 1, key=jax.random.key(0)), (u, v, b))
+
+    @property
+    def in_size(self) -> int:
+        return self.u.shape[1]
+
+    @property
+    def out_size(self) -> int:
+        return self.v.shape[1]
+
+    def init_state(self) -> LSTMState:
+        zero = jnp.zeros(self.out_size, self.v.dtype)
+        return LSTMState(zero, zero)
+
+    def prefill(self, state, xs, *, resets=None):
+        xs = self._tokens(xs, like=self.u)
+        self._check(state, resets, len(xs))
+        hs, state = lstm_scan(affine(self.u, self.b, xs), self.v, state, resets=resets)
+        return state, hs
+
+
+def uniform(key: PRNGKeyArray, hidden: int, *shapes: tuple[int, ...]) -> list[Array]:
+    """Random arrays of these shapes, uniform in +-1/sqrt(hidden)."""
+    limit = max(hidden, 1) ** -0.5
+    keys = jax.random.split(key, len(shapes))
+    return [jax.random.uniform(k, shape, minval=-limit, maxval=limit) for k, shape in zip(keys, shapes, strict=True)]
+
+
+def affine(u: Array, b: Array, xs: Array) -> Array:
+    """U x_t + b for all t, `(time, size)`. A constant 1 appended to x spares a pass over memory that adding b would be."""
+    return jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1) @ jnp.concatenate([u, b[:, None]], 1).T

@@ -1,0 +1,159 @@
+"""The recurrence of the GRU, in both of its variants, with hand-written gradients."""
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Float
+
+from ..errors import InputError
+from .dispatch import Implementation, choose
+from .loop import loop
+from .recurrent import Cell, previous, run, sigmoid, unless
+
+
+def gru_scan(
+    inputs: Float[ArrayLike, "time three_hidden"],
+    v: Float[ArrayLike, "three_hidden hidden"],
+    state: Float[ArrayLike, " hidden"],
+    *,
+    b_n: Float[ArrayLike, " hidden"] | None = None,
+    resets: Bool[ArrayLike, " time"] | None = None,
+    implementation: Implementation = "auto",
+) -> tuple[Float[Array, "time hidden"], Float[Array, " hidden"]]:
+    """All outputs of a GRU (paper A, eq. 16-19) whose input products are known.
+
+    With (R, K, Z) = `inputs[t]`, three parts of size `hidden`, and V_r, V_h, V_z those of `v`:
+    r = sigmoid(R + V_r h_{t-1}), z = sigmoid(Z + V_z h_{t-1}), h~ = tanh(K + V_h (r * h_{t-1})) and
+    h_t = (1 - z) * h_{t-1} + z * h~. With `b_n` the reset comes after the product: h~ = tanh(K + r * (V_h h_{t-1} + b_n)).
+
+    **Arguments:**
+
+    - `inputs`: U x_t + b of all steps, `(time, 3 * hidden)`, in the order r, h~, z.
+    - `v`: the recurrent weights V in the same order, `(3 * hidden, hidden)`.
+    - `state`: h before the first step, `(hidden,)`.
+    - `b_n`: the bias of V_h h, `(hidden,)`; if given, that product is reset rather than h.
+    - `resets`: where true, the step meets a zero state. Nothing passes a reset, not even NaN or inf.
+
+    **Returns:** h of all steps, `(time, hidden)`, and the state after the last.
+
+    **Raises:** `InputError` if the shapes do not fit.
+
+    Reverse mode of any order works; forward mode (`jax.jvp`) does not.
+    """
+    choose(implementation)
+    inputs, v, h = map(jnp.asarray, (inputs, v, state))
+    n = v.shape[-1] if v.ndim else 0
+    if inputs.shape[1:] != (3 * n,) or v.shape != (3 * n, n) or h.shape != (n,):
+        raise InputError(
+            f"inputs, v, state have shapes {inputs.shape}, {v.shape}, {h.shape};"
+            " they must be (time, 3 * hidden), (3 * hidden, hidden), (hidden,)"
+        )
+    if b_n is not None and jnp.shape(b_n) != (n,):
+        raise InputError(f"b_n has shape {jnp.shape(b_n)}; v of shape {v.shape} needs ({n},)")
+    if resets is not None and jnp.shape(resets) != inputs.shape[:1]:
+        raise InputError(f"resets have shape {jnp.shape(resets)}; these inputs need {inputs.shape[:1]}")
+    resets = None if resets is None else jnp.asarray(resets)
+    dtype = jnp.result_type(inputs, v, h, *([] if b_n is None else [b_n]))
+    inputs, v, h = (x.astype(dtype) for x in (inputs, v, h))
+    if b_n is None:
+        last, (h, _) = run(_RESET_BEFORE, inputs, v, h, resets)
+    else:
+        last, (h, _, _) = run(_RESET_AFTER, inputs, (v, jnp.asarray(b_n, dtype)), h, resets)
+    return h, last
+
+
+def _before_forward(inputs, v, h0, resets):
+    def step(weights, h, token):
+        v_rz, v_h = weights
+        x, fresh = token
+        h = unless(fresh, h)
+        x_r, x_h, x_z = jnp.split(x, 3)
+        r, z = jnp.split(sigmoid(jnp.concatenate([x_r, x_z]) + h @ v_rz.T), 2)
+        k = jnp.tanh(x_h + (r * h) @ v_h.T)
+        h = h + z * (k - h)
+        return h, (h, jnp.concatenate([r, k, z]))
+
+    return loop(step, _gates_and_candidate(v), h0, (inputs, resets))
+
+
+def _before_products(v, h0, resets, outputs):
+    _, (h, gates) = outputs
+    v_rz, v_h = _gates_and_candidate(v)
+    h = previous(h0, h, resets)
+    r, _, _ = jnp.split(gates, 3, axis=1)
+    of_r, of_z = jnp.split(h @ v_rz.T, 2, axis=1)
+    return jnp.concatenate([of_r, (r * h) @ v_h.T, of_z], 1)
+
+
+def _before_backward(v, h0, resets, outputs, cotangents):
+    def step(weights, dh, token):  # those of the gates are of second order
+        v_rz, v_h = weights
+        fresh, h, gates, (dh_out, dgates) = token
+        r, k, z = jnp.split(gates, 3)
+        dr, dk, dz = jnp.split(dgates, 3)
+        dh = dh + dh_out
+        dk = (dk + dh * z) * (1 - k**2)
+        reset = dk @ v_h  # of r * h
+        dr = (dr + reset * h) * r * (1 - r)
+        dz = (dz + dh * (k - h)) * z * (1 - z)
+        dh = dh * (1 - z) + reset * r + jnp.concatenate([dr, dz]) @ v_rz
+        return unless(fresh, dh), jnp.concatenate([dr, dk, dz])
+
+    _, (h, gates) = outputs
+    last, each = cotangents
+    xs = resets, previous(h0, h, resets), gates, each
+    before, d = loop(step, _gates_and_candidate(v), last, xs, True)
+    return d, d, before
+
+
+def _gates_and_candidate(v):
+    """The rows of r and z together, and those of h~."""
+    v_r, v_h, v_z = jnp.split(v, 3)
+    return jnp.concatenate([v_r, v_z]), v_h
+
+
+_RESET_BEFORE = Cell(_before_forward, _before_products, _before_backward)
+
+
+def _after_forward(inputs, weights, h0, resets):
+    def step(weights, h, token):
+        v, b_n = weights
+        x, fresh = token
+        h = unless(fresh, h)
+        x_r, x_h, x_z = jnp.split(x, 3)
+        of_r, of_h, of_z = jnp.split(h @ v.T, 3)
+        # Joined: of two sigmoids XLA makes a loop that takes up to twice as long.
+        r, z = jnp.split(sigmoid(jnp.concatenate([x_r + of_r, x_z + of_z])), 2)
+        of_h = of_h + b_n
+        k = jnp.tanh(x_h + r * of_h)
+        h = h + z * (k - h)
+        return h, (h, jnp.concatenate([r, k, z]), of_h)
+
+    return loop(step, weights, h0, (inputs, resets))
+
+
+def _after_products(weights, h0, resets, outputs):
+    _, (h, _, _) = outputs
+    v, b_n = weights
+    zero = jnp.zeros_like(b_n)
+    return previous(h0, h, resets) @ v.T + jnp.concatenate([zero, b_n, zero])
+
+
+def _after_backward(weights, h0, resets, outputs, cotangents):
+    def step(v, dh, token):  # those of the gates and of V_h h + b_n are of second order
+        fresh, h, gates, of_h, (dh_out, dgates, dof_h) = token
+        r, k, z = jnp.split(gates, 3)
+        dr, dk, dz = jnp.split(dgates, 3)
+        dh = dh + dh_out
+        dk = (dk + dh * z) * (1 - k**2)
+        dr = (dr + dk * of_h) * r * (1 - r)
+        dz = (dz + dh * (k - h)) * z * (1 - z)
+        products = jnp.concatenate([dr, dk * r + dof_h, dz])
+        return unless(fresh, dh * (1 - z) + products @ v), (jnp.concatenate([dr, dk, dz]), products)
+
+    _, (h, gates, of_h) = outputs
+    last, each = cotangents
+    before, (d, products) = loop(step, weights[0], last, (resets, previous(h0, h, resets), gates, of_h, each), True)
+    return d, products, before
+
+
+_RESET_AFTER = Cell(_after_forward, _after_products, _after_backward)
