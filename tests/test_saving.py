@@ -17,6 +17,8 @@ def _models():
     attention = LinearSelfAttention(3, 2, num_heads=3, key=key)
     yield "attention", attention
     yield "converted", convert.to_gated_rnn(attention, "minimal")
+    yield "lru of attention", convert.to_lru(attention, "out")
+    yield "lstm of attention", convert.to_lstm(attention)
     yield "dense", GatedRNN(3, 2, recurrence="dense", key=key)
     for mixer in MIXERS:
         yield mixer, SequenceModel(3, 2, width=8, mixer=mixer, predicts="sequence", key=key)

@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from . import layers
+from .convert import Converted
 from .errors import InputError
 from .layers import Layer
 
 MODULES = {name: kind for name, kind in vars(layers).items() if isinstance(kind, type) and issubclass(kind, Layer)} | {
-    kind.__name__: kind for kind in (eqx.nn.Linear, eqx.nn.Embedding, eqx.nn.LayerNorm)
+    kind.__name__: kind for kind in (Converted, eqx.nn.Linear, eqx.nn.Embedding, eqx.nn.LayerNorm)
 }
 """What a saved model may consist of, by name."""
 

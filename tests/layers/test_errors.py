@@ -9,6 +9,7 @@ import pytest
 from twofold.errors import InputError
 from twofold.layers import (
     GRU,
+    LRU,
     LSTM,
     Aaren,
     Block,
@@ -27,6 +28,7 @@ MAKE = {  # A layer of a given size.
     "LinearSelfAttention": lambda size: LinearSelfAttention(size, size, key=KEY),
     "GatedRNN": lambda size: GatedRNN(size, size, hidden_size=size, key=KEY),
     "GatedRNN, dense": lambda size: GatedRNN(size, size, hidden_size=size, recurrence="dense", key=KEY),
+    "LRU": lambda size: LRU(size, size, gating="in-out", key=KEY),
     "LSTM": lambda size: LSTM(size, size, key=KEY),
     "GRU": lambda size: GRU(size, size, key=KEY),
     "GRU, reset after": lambda size: GRU(size, size, reset_after=True, key=KEY),
@@ -97,8 +99,8 @@ def test_cache_of_another_capacity_is_refused():
         "stack": (lambda: Stack([Aaren(3, 4, key=KEY), RunningMean(5)]), ["out_size 4", "in_size 5"]),
         "empty stack": (lambda: Stack([]), ["at least one layer"]),
         "mixer": (
-            lambda: SequenceModel(3, 2, mixer="lstm", key=KEY),
-            ["'lstm'", "aaren, gated-rnn, linear-attention, softmax-attention"],
+            lambda: SequenceModel(3, 2, mixer="mamba", key=KEY),
+            ["'mamba'", "aaren, gated-rnn, gru, linear-attention, lru, lstm, softmax-attention"],
         ),
         "reads": (lambda: SequenceModel(3, 2, reads="words", key=KEY), ["'words'", "'features' or 'marks'"]),
         "predicts": (lambda: SequenceModel(3, 2, predicts="all", key=KEY), ["'all'", "'step' or 'sequence'"]),

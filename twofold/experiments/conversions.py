@@ -54,7 +54,7 @@ def draw(out: Path | str, *, seed: int = 0, progress: bool = True) -> dict[str, 
         ylabel="relative error",
     )
     draw_lines(
-        {name: (MEMORIES, np.maximum(part, 1e-16)) for name, part in memory.items()},
+        {name: (np.array(MEMORIES), np.maximum(part, 1e-16)) for name, part in memory.items()},
         folder / "memory.png",
         xlabel="memory neurons",
         ylabel="part of the memory that is lost",

@@ -88,7 +88,7 @@ def draw_costs(sizes: Sequence[int], costs: dict[str, dict[str, list[int]]], fil
 
 
 def draw_lines(
-    lines: dict[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]],
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
     file: Path | str,
     *,
     xlabel: str,

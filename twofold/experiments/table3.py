@@ -117,7 +117,7 @@ def random_sources(d: int, dtype: Dtype, seed: int) -> tuple[LinearSelfAttention
 def measured(source: Source, network: GatedRNN | Converted, xs: np.ndarray) -> Cell:
     """What the network takes, and how far its outputs are from those of the source, which is run in float64."""
     in_double = jax.tree.map(lambda x: x.astype("float64"), source)
-    truth, ours = (np.asarray(eqx.filter_jit(lambda f: f(xs))(layer)) for layer in (in_double, network))
+    truth, ours = (np.asarray(_run(layer, xs)) for layer in (in_double, network))
     error = float(np.linalg.norm(ours - truth) / np.linalg.norm(truth))
     if isinstance(network, GatedRNN):
         return Cell(1, network.hidden_size, _parameters(network), error)
@@ -153,6 +153,11 @@ def _verdict(name: str, row: dict[str, Cell]) -> str:
 def _shown(cell: Cell) -> str:
     layers = f"{cell.layers} layer{'s' * (cell.layers > 1)}"
     return f"{layers}\n{cell.neurons:,} neurons\n{cell.parameters:,} parameters\nerror {cell.error:.1e}"
+
+
+@eqx.filter_jit
+def _run(layer, xs):
+    return layer(xs)
 
 
 def _columns(d: int, dtype: Dtype, seed: int) -> dict[str, tuple[Source, dict[str, str]]]:
