@@ -12,7 +12,7 @@ from rich.table import Table
 from .errors import InputError
 from .tasks.classification import Classification
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 130)
 
 
 @dataclasses.dataclass

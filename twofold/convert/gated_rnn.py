@@ -32,19 +32,16 @@ def to_gated_rnn(attention: LinearSelfAttention, form: str = "compact") -> Gated
 
     **Raises:** `InputError` for an unknown form, or weights that are NaN or infinite.
     """
-    dtype = attention.w_v.dtype
-    left, right, queries, mix, readout = terms(attention, form)
-    memory_mix = np.eye(len(left))
-    if form != "paper":  # several heads share memories
-        chosen, memory_mix = distinct_memories(left, right, float(jnp.finfo(dtype).eps))
-        left, right = left[chosen], right[chosen]
+    sums = terms(attention, form)
+    left, right, memory_mix = distinct_memories(attention, sums, form)
+    queries = sums.queries
     memory = np.arange(len(left) + len(queries)) < len(left)
     weights = (
         np.where(memory, 1.0, 0.0),
         np.pad(np.concatenate([left, queries]), [(0, 0), (0, 1)]),
         np.column_stack([np.concatenate([right, 0 * queries]), ~memory]),
         np.pad(memory_mix, [(0, 0), (0, len(queries))]),
-        np.pad(mix, [(0, 0), (len(left), 0)]),
-        readout,
+        np.pad(sums.mix, [(0, 0), (len(left), 0)]),
+        sums.readout,
     )
-    return GatedRNN.from_weights(*(jnp.asarray(w, dtype) for w in weights))
+    return GatedRNN.from_weights(*(jnp.asarray(w, attention.w_v.dtype) for w in weights))

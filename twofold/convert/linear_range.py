@@ -25,6 +25,11 @@ def inverse(x: Matrix) -> Matrix:
     return np.divide(1.0, x, out=np.zeros_like(x), where=x != 0)
 
 
+def geometric_sum(lam: Matrix, tokens: int) -> Matrix:
+    """1 + lambda + ... of so many terms: how often one token counts in a sum that decays by lambda."""
+    return np.where(lam < 1, (1 - lam**tokens) / np.where(lam < 1, 1 - lam, 1), tokens)
+
+
 class Range(NamedTuple):
     """Some quantities of the source: the most that each can be, and the most that the converted network's is off by."""
 
@@ -48,7 +53,7 @@ class Range(NamedTuple):
 
     def accumulated(self, lam: Matrix, tokens: int, eps: float) -> "Range":
         """That of h_t = lambda * h_{t-1} + z_t after so many tokens."""
-        total = np.sum(lam ** np.arange(tokens)[:, None], axis=0)
+        total = geometric_sum(lam, tokens)
         return Range(total * self.size, total * (self.error + tokens * eps * self.size))
 
 

@@ -35,7 +35,8 @@ def to_lru(
     - `input_bound`, `tokens`: the largest |entry| of a token, and the longest sequence, that scale and `error_bound` are
         made for. Beyond them the error grows gradually.
 
-    **Returns:** a `Converted` of the source's dtype. Relative errors are about 1e-10 in float64, 1e-5 in float32.
+    **Returns:** a `Converted` of the source's dtype. Relative errors are about 1e-10 for attention and 1e-9 for a gated RNN in
+    float64, 1e-4 in float32.
 
     **Raises:** `InputError` for an unknown gating or form, a source that is neither, has a dense recurrence or weights that
     are not finite, and for a scale or bounds that are not positive.
@@ -92,25 +93,22 @@ def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
 def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
     """Memories by the input gate and the state; queries by the m branch of the output gate, which reads x."""
     eps, error = limits.eps, limits.curvature + limits.rounding(2)
-    left, right, queries, mix, readout = terms(attention, form)
-    memory_mix = np.eye(len(left))
-    if form != "paper":
-        chosen, memory_mix = distinct_memories(left, right, eps)
-        left, right = left[chosen], right[chosen]
-    queries = mix @ queries
+    sums = terms(attention, form)
+    left, right, memory_mix = distinct_memories(attention, sums, form)
+    queries = sums.mix @ sums.queries
 
     x = limits.input_range(attention.in_size)
     m_in, q = x.mapped(left, eps), x.mapped(queries, eps)
     lam = np.ones(len(left))
     memories = m_in.times(x.mapped(right, eps), error).accumulated(lam, limits.tokens, eps)
-    y = q.times(memories.mapped(memory_mix, eps), error).mapped(readout, eps)
+    y = q.times(memories.mapped(memory_mix, eps), error).mapped(sums.readout, eps)
 
     gate_in = products(left, right, limits.slopes(m_in))
     gate_out = products(queries, memory_mix, limits.slopes(q))
     recurrence = lam, gate_in.undo, np.eye(len(lam)), 0 * gate_in.undo
     layer = _lru("in-skip", source_dtype(attention), recurrence, gate_out[:2], gate_in[:2])
     error_bound = float(np.max(y.error, initial=0.0))
-    return Converted([layer], readout @ gate_out.undo, scale=limits.scale, error_bound=error_bound)
+    return Converted([layer], sums.readout @ gate_out.undo, scale=limits.scale, error_bound=error_bound)
 
 
 def _lru(gating: Gating, dtype, recurrence: tuple, gate_out: tuple, gate_in: tuple = ()) -> LRU:

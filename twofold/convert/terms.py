@@ -40,10 +40,17 @@ def terms(attention: LinearSelfAttention, form: str) -> Terms:
     return FORMS[form](w_v, w_k, w_q, float(jnp.finfo(attention.w_v.dtype).eps))
 
 
-def distinct_memories(left: Matrix, right: Matrix, eps: float) -> tuple[Matrix, Matrix]:
-    """Indices of rows whose memories span those of all rows, and each row's memory as a mixture of these."""
-    products = np.einsum("mi,mj->mij", left, right)
-    return spanning_subset((products + np.swapaxes(products, 1, 2)).reshape(len(products), left.shape[1] ** 2), eps)
+def distinct_memories(attention: LinearSelfAttention, sums: Terms, form: str) -> tuple[Matrix, Matrix, Matrix]:
+    """(left, right) of memories that span those of all rows, and each row's memory as a mixture of these.
+
+    Heads share memories, but in the paper's form, which has one for each row.
+    """
+    if form == "paper":
+        return sums.left, sums.right, np.eye(len(sums.left))
+    products = np.einsum("mi,mj->mij", sums.left, sums.right)
+    symmetric = (products + np.swapaxes(products, 1, 2)).reshape(len(products), attention.in_size**2)
+    chosen, mixture = spanning_subset(symmetric, float(jnp.finfo(attention.w_v.dtype).eps))
+    return sums.left[chosen], sums.right[chosen], mixture
 
 
 def spanning_subset(rows: Matrix, eps: float) -> tuple[Matrix, Matrix]:
