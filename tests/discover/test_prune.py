@@ -28,59 +28,6 @@ def weights_of(rnn):
     return [np.array(w) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)]
 
 
-def with_neurons(weights, lam, w_in_m, w_in_x, w_out_m, w_out_x):
-    """More neurons: lam and input rows go below, output columns to the right."""
-    added = lam, w_in_m, w_in_x, w_out_m.T, w_out_x.T
-    old = *weights[:3], weights[3].T, weights[4].T
-    *rows, w_out_m, w_out_x = (np.concatenate(pair) for pair in zip(old, added, strict=True))
-    return *rows, w_out_m.T, w_out_x.T, weights[5]
-
-
-def with_dead_neurons(weights, rng):
-    """Three that nothing reads, and two that read nothing."""
-    g, i = len(weights[3]), weights[1].shape[1]
-    unread = [1.0, 0.0, 0.5], *rng.normal(size=(2, 3, i)), *np.zeros((2, g, 3))
-    unfed = [1.0, 0.7], *np.zeros((2, 2, i)), *rng.normal(size=(2, g, 2))
-    return with_neurons(with_neurons(weights, *unread), *unfed)
-
-
-def with_split_neurons(weights, rng):
-    """Twins of some neurons, each of the two with a share of what was read from the one."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, _ = weights
-    twins = np.array([0, 2, len(lam) - 1])
-    shares = [w[:, twins] * rng.uniform(-1, 2, 3) for w in (w_out_m, w_out_x)]
-    w_out_m[:, twins] -= shares[0]
-    w_out_x[:, twins] -= shares[1]
-    return with_neurons(weights, lam[twins], w_in_m[twins], w_in_x[twins], *shares)
-
-
-def with_split_rows(weights, rng):
-    """Each gate row as two, of any shares of its output; one more that nothing reads."""
-    *neurons, w_out_m, w_out_x, readout = weights
-    share = rng.uniform(-1, 2, readout.shape[1])
-    unread = rng.normal(size=(2, 1, w_out_m.shape[1]))
-    readout = np.concatenate([readout * share, readout * (1 - share), np.zeros((len(readout), 1))], 1)
-    return *neurons, *(np.concatenate([w, w, u]) for w, u in zip((w_out_m, w_out_x), unread, strict=True)), readout
-
-
-def permuted_and_scaled(weights, rng):
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    neurons, rows = rng.permutation(len(lam)), rng.permutation(len(w_out_m))
-    c, e = rng.uniform(0.5, 2, (2, len(lam), 1))
-    f, g = rng.uniform(0.5, 2, (2, len(w_out_m), 1))
-    return (
-        lam[neurons],
-        (c * w_in_m)[neurons],
-        (e * w_in_x)[neurons],
-        (f * w_out_m / (c * e).T)[rows][:, neurons],
-        (g * w_out_x / (c * e).T)[rows][:, neurons],
-        (readout / (f * g).T)[:, rows],
-    )
-
-
-CORRUPTIONS = [with_dead_neurons, with_split_neurons, with_split_rows, permuted_and_scaled]
-
-
 @jax.jit
 def outputs(rnn, seed=0):
     return jax.vmap(rnn)(jax.random.normal(jax.random.key(seed), (64, 32, rnn.in_size)))
@@ -99,16 +46,13 @@ def counts(rnn):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("attention", ATTENTIONS.values(), ids=ATTENTIONS)
-def test_corrupted_conversion_shrinks_to_at_most_its_own_size(attention, form):
+def test_corrupted_conversion_shrinks_to_at_most_its_own_size(corrupted, attention, form):
     """The paper's form even to the neurons of the minimal one."""
     conversion = to_gated_rnn(attention, form)
-    weights, rng = weights_of(conversion), np.random.default_rng(0)
-    for corrupt in CORRUPTIONS:
-        weights = corrupt(weights, rng)
-    corrupted = GatedRNN.from_weights(*weights)
-    assert difference(corrupted, conversion) < 1e-12
-    assert corrupted.hidden_size == conversion.hidden_size + 8
-    pruned = exactly(corrupted)
+    hidden = corrupted(conversion)
+    assert difference(hidden, conversion) < 1e-12
+    assert hidden.hidden_size == conversion.hidden_size + 8
+    pruned = exactly(hidden)
     *neurons, rows = counts(pruned)
     *least, _ = counts(to_gated_rnn(attention, "minimal") if form == "paper" else conversion)
     assert np.all(np.array(neurons) <= least)
@@ -126,10 +70,10 @@ def test_function_moves_less_than_the_tolerance(seed, tolerance):
     assert pruned.hidden_size < 8
 
 
-def test_float32_network_is_pruned_in_its_own_dtype():
-    conversion, rng = to_gated_rnn(ATTENTIONS["d = 3"]), np.random.default_rng(0)
-    corrupted = with_split_rows(with_dead_neurons(weights_of(conversion), rng), rng)
-    pruned = prune(GatedRNN.from_weights(*(w.astype(np.float32) for w in corrupted)), 1e-4, time=8)
+def test_float32_network_is_pruned_in_its_own_dtype(corrupted):
+    conversion = to_gated_rnn(ATTENTIONS["d = 3"])
+    hidden = corrupted(conversion, "dead neurons", "split rows")
+    pruned = prune(jax.tree.map(lambda x: x.astype(np.float32), hidden), 1e-4, time=8)
     assert {x.dtype for x in jax.tree.leaves(pruned)} == {np.dtype("float32")}
     assert all(np.array(counts(pruned)) <= counts(conversion))
     assert difference(pruned, conversion) < 1e-4

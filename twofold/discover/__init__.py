@@ -1,5 +1,7 @@
-"""Recurrent networks into attention: pruning, scores, polynomials."""
+"""Recurrent networks into attention: decompilation, pruning, scores, polynomials."""
 
+from .decompile import Discovery as Discovery
+from .decompile import decompile as decompile
 from .normalise import normalise as normalise
 from .polynomials import instantaneous_polynomials as instantaneous_polynomials
 from .polynomials import polynomial_distance as polynomial_distance
