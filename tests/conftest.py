@@ -1,6 +1,10 @@
 """Settings and laws that all tests share: float64 references, checked shapes, closeness, gradients, memory."""
 
+import os
 from itertools import count, pairwise
+
+# Compiled quickly rather than well: most of the time of the tests is XLA's. The same operations in the same order.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import jax
 import jax.numpy as jnp

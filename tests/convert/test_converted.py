@@ -13,10 +13,6 @@ from twofold.convert import FORMS, Converted, to_gated_rnn, to_gru, to_lru, to_l
 from twofold.layers import GRU, LRU, LSTM, GatedRNN, LinearSelfAttention
 
 TOKENS = 256
-HASTY = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}  # Compiling is most of the time.
 INPUT_BOUND = 4.0
 TARGETS = {  # how; which layers; how many of them for attention and for a gated RNN; largest error in float64, float32
     "LRU, out": (partial(to_lru, gating="out"), LRU, (2, 2), (1e-8, 1e-2)),
@@ -55,7 +51,7 @@ def cast(tree, dtype):
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
 
 
-@partial(jax.jit, compiler_options=HASTY)
+@jax.jit
 def run(layer, xs):
     return layer(xs)
 

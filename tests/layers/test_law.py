@@ -107,13 +107,7 @@ SINGLE = [
 in_double = pytest.mark.parametrize("case", DOUBLE, indirect=True, ids=", ".join)
 in_both_precisions = pytest.mark.parametrize("case", DOUBLE + SINGLE, indirect=True, ids=", ".join)
 
-# Compiled quickly rather than well: nearly all the time here is XLA's.
-HASTY = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
-jit = partial(jax.jit, compiler_options=HASTY)
+jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})  # Compiles faster.
 
 
 def prefill(layer, state, xs, resets=None):

@@ -58,7 +58,7 @@ def test_each_seed_is_trained_as_if_alone_and_step_by_step(seeds, assert_close):
         np.testing.assert_allclose(trained.losses[i, 0], np.mean(losses[:10]), rtol=1e-8)
 
 
-@pytest.mark.parametrize("stop_at", [10, 30, 40])
+@pytest.mark.parametrize("stop_at", [10, 40])
 def test_a_killed_run_continues_to_the_same_bits(tmp_path, monkeypatch, stop_at):
     whole = _fit(seeds=2)
     save = Checkpoint.save

@@ -1,0 +1,59 @@
+"""Linear regression in context: each sequence is a task of its own, solved from its examples (paper A, section 4)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+
+from ..errors import InputError
+from ..layers import LinearSelfAttention
+from ..layers.layer import Layer
+
+WIDTH = 3**0.5
+"""Inputs are uniform between -sqrt 3 and sqrt 3: mean 0, variance 1, fourth moment 9/5."""
+
+
+def sample_tasks(
+    key: PRNGKeyArray, batch: int, *, time: int = 12, in_size: int = 3, out_size: int = 3, variance: float = 1.0
+) -> tuple[Float[Array, "batch time_plus_1 in_plus_out"], Float[Array, "batch out"]]:
+    """Sequences of examples and a question, and the answers (paper A, appendix C).
+
+    Tokens are (x_t, y_t) with y_t = W x_t for t = 1..time, and then (x, 0), the question; the answer is W x. Entries of W
+    are N(0, variance / in_size); the paper validates with a variance of 2.
+    """
+    for name, size in (("batch", batch), ("time", time), ("in_size", in_size), ("out_size", out_size)):
+        if size < 1:
+            raise InputError(f"{name} is {size}; it must be at least 1")
+    of_weights, of_inputs = jax.random.split(key)
+    w = jax.random.normal(of_weights, (batch, out_size, in_size)) * (variance / in_size) ** 0.5
+    xs = jax.random.uniform(of_inputs, (batch, time + 1, in_size), minval=-WIDTH, maxval=WIDTH)
+    ys = jnp.einsum("noi,nti->nto", w, xs)
+    asked = jnp.arange(time + 1)[:, None] == time
+    return jnp.concatenate([xs, jnp.where(asked, 0, ys)], 2), ys[:, -1]
+
+
+def regression_loss(
+    model: Layer, tokens: Float[Array, "batch time_plus_1 features"], answers: Float[Array, "batch out"]
+) -> Scalar:
+    """Half the mean squared error of the last outputs."""
+    predictions = jax.vmap(lambda xs: model(xs)[-1])(tokens)
+    return jnp.mean((predictions - answers) ** 2) / 2
+
+
+def optimal_step(time: int = 12, in_size: int = 3) -> float:
+    """eta*, the step size of the one gradient step from W = 0 that predicts best: 1 / (T + d_x - 1/5).
+
+    The prediction is eta * sum_t y_t x_t^T x. For W of variance 1/d_x and these inputs its loss is
+    (eta^2 T (T + d_x - 1/5) - 2 eta T + 1) / 2.
+    """
+    return 1 / (time + in_size - 1 / 5)
+
+
+def loss_of_step(step: float, time: int = 12, in_size: int = 3) -> float:
+    """The expected loss of one gradient step of any size, in closed form; (1 - T eta*) / 2 for the best."""
+    return (step**2 * time * (time + in_size - 1 / 5) - 2 * step * time + 1) / 2
+
+
+def gradient_step(step: float, in_size: int = 3, out_size: int = 3) -> LinearSelfAttention:
+    """One gradient step as attention: values read eta * y, keys and queries read x."""
+    x, y = jnp.split(jnp.eye(in_size + out_size), [in_size])
+    return LinearSelfAttention.from_weights(step * y, x, x)
