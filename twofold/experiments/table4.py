@@ -72,7 +72,8 @@ def table(blocks: list[Block], cells: dict[str, Cell], d: int, tokens: int, dtyp
         caption="\n".join(
             [
                 *caption,
-                "e: small factors, a different one each row, undone by the readout; ±: doubled rows; in U: of the constant 1; c~ and g of layer 2 may exchange rows",
+                "e: small factors, a different one each row, undone by the readout; ±: doubled rows;",
+                "in U: of the constant 1; c~ and g of layer 2 may exchange rows",
             ]
         ),
     )
