@@ -35,6 +35,7 @@ from .linear_range import (
     products,
     source_dtype,
     steadier_first,
+    weights_in_double,
 )
 from .terms import terms
 
@@ -107,10 +108,8 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
 
 def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
     """Running sums of the tokens; the input gate; the recurrence; running sums of the state; the output gate."""
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-        np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
-    )
-    lam, eps, dtype, size = np.asarray(rnn.lam, np.float64), limits.eps, source_dtype(rnn), rnn.in_size + 1
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
+    eps, dtype, size = limits.eps, source_dtype(rnn), rnn.in_size + 1
     x = _Signal(np.eye(size), limits.input_range(rnn.in_size).with_constant())
     first, (x, sums) = _layer(dtype, _filter(x, np.zeros(size), limits), _filter(x, np.ones(size), limits))
     m, u = x.mapped(w_in_m, eps), sums.mapped(w_in_x, eps)
@@ -175,5 +174,4 @@ def _layer(dtype, *units: _Units) -> tuple[GRU, list[_Signal]]:
 
 
 def _converted(layers: list[GRU], y: _Signal, limits: Linearisation) -> Converted:
-    error_bound = float(np.max(y.range.error, initial=0.0))
-    return Converted(layers, y.w[:, :-1], scale=limits.scale, error_bound=error_bound)
+    return Converted(layers, y.w[:, :-1], scale=limits.scale, error_bound=y.range.error_bound)

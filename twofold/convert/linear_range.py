@@ -36,6 +36,11 @@ class Range(NamedTuple):
     size: Matrix
     error: Matrix
 
+    @property
+    def error_bound(self) -> float:
+        """The most that any of them is off by."""
+        return float(np.max(self.error, initial=0.0))
+
     def mapped(self, w: Matrix, eps: float) -> "Range":
         """That of W z."""
         size = np.abs(w) @ self.size
@@ -129,6 +134,12 @@ def linearisation(
             raise InputError(f"{name} is {number}; it must be positive and finite")
     eps = float(jnp.finfo(source_dtype(source)).eps)
     return Linearisation(scale or (500 * eps) ** (1 / (sigmoids + 2)), input_bound, tokens, eps)
+
+
+def weights_in_double(rnn: GatedRNN) -> tuple[Matrix, ...]:
+    """lambda, W_in_m, W_in_x, W_out_m, W_out_x and D."""
+    weights = rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout
+    return tuple(np.asarray(w, np.float64) for w in weights)
 
 
 def source_dtype(source: LinearSelfAttention | GatedRNN) -> jnp.dtype:

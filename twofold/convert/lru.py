@@ -10,7 +10,15 @@ from ..layers import LRU, GatedRNN, LinearSelfAttention
 from ..layers.lru import Gating
 from .converted import Converted
 from .gated_rnn import to_gated_rnn
-from .linear_range import Linearisation, Matrix, linearisation, products, source_dtype, steadier_first
+from .linear_range import (
+    Linearisation,
+    Matrix,
+    linearisation,
+    products,
+    source_dtype,
+    steadier_first,
+    weights_in_double,
+)
 from .terms import distinct_memories, terms
 
 
@@ -53,11 +61,8 @@ def to_lru(
 
 def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
     """The two gates of the RNN are the gates of one layer ("in-out"), or of two."""
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-        np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
-    )
-    lam, eps = np.asarray(rnn.lam, np.float64), limits.eps
-    error = limits.curvature + limits.rounding(2)
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
+    eps, error = limits.eps, limits.curvature + limits.rounding(2)
 
     x = limits.input_range(rnn.in_size).with_constant()
     m_in, x_in = x.mapped(w_in_m, eps), x.mapped(w_in_x, eps)
@@ -87,7 +92,7 @@ def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
         layers = [first, _lru(gating, dtype, _memoryless(readout @ gate_out.undo), passed, gate_out[:2])]
         last = np.eye(rnn.out_size)
     constant = np.eye(rnn.in_size + 1)
-    return Converted(layers, last, embedding=constant, scale=limits.scale, error_bound=float(np.max(y.error)))
+    return Converted(layers, last, embedding=constant, scale=limits.scale, error_bound=y.error_bound)
 
 
 def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
@@ -107,8 +112,7 @@ def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linear
     gate_out = products(queries, memory_mix, limits.slopes(q))
     recurrence = lam, gate_in.undo, np.eye(len(lam)), 0 * gate_in.undo
     layer = _lru("in-skip", source_dtype(attention), recurrence, gate_out[:2], gate_in[:2])
-    error_bound = float(np.max(y.error, initial=0.0))
-    return Converted([layer], sums.readout @ gate_out.undo, scale=limits.scale, error_bound=error_bound)
+    return Converted([layer], sums.readout @ gate_out.undo, scale=limits.scale, error_bound=y.error_bound)
 
 
 def _lru(gating: Gating, dtype, recurrence: tuple, gate_out: tuple, gate_in: tuple = ()) -> LRU:

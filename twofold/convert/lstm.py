@@ -15,6 +15,7 @@ from .linear_range import (
     linearisation,
     source_dtype,
     steadier_first,
+    weights_in_double,
 )
 from .terms import terms
 
@@ -67,16 +68,13 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
         o=(np.kron(signs_q[:, None], of_q[:, None] * queries), none),
     )
     undo = np.kron(signs_v * signs_q, np.diag(4 * inverse(small * of_v * of_q)))
-    error_bound = float(np.max(y.error, initial=0.0))
-    return Converted([layer], readout @ undo, scale=limits.scale, error_bound=error_bound)
+    return Converted([layer], readout @ undo, scale=limits.scale, error_bound=y.error_bound)
 
 
 def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
     """g * c~ = (1/2 + m/4) x of two neurons, with the signs of m, leaves m x; so in each layer."""
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-        np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
-    )
-    lam, eps, dtype = np.asarray(rnn.lam, np.float64), limits.eps, source_dtype(rnn)
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
+    eps, dtype = limits.eps, source_dtype(rnn)
     x = limits.input_range(rnn.in_size).with_constant()
     m_in, x_in = x.mapped(w_in_m, eps), x.mapped(w_in_x, eps)
     added = m_in.times(x_in, limits.curvature + limits.rounding(limits.tokens))
@@ -105,8 +103,7 @@ def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
     w_m, w_x = (np.pad(w @ undo, [(0, 0), (0, 1)]) for w in (w_out_m, w_out_x))
     once = np.ones(len(w_m))
     second, undo = layer(w_m, w_x, limits.slopes(m_out), _tanh_slopes(x_out, once, eps), -OPEN * once)
-    error_bound = float(np.max(y.error, initial=0.0))
-    return Converted([first, second], readout @ undo, scale=limits.scale, error_bound=error_bound)
+    return Converted([first, second], readout @ undo, scale=limits.scale, error_bound=y.error_bound)
 
 
 def _tanh_slopes(z: Range, total: Matrix, eps: float) -> Matrix:
