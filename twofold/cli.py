@@ -59,6 +59,32 @@ class Table1:
 
 
 @dataclasses.dataclass
+class Table2:
+    """A gated RNN learns to regress in context, and becomes one step of gradient descent (paper A).
+
+    A run stopped before is continued. Examples: twofold reproduce table2 --quick | twofold reproduce table2 --seeds 8
+    """
+
+    quick: bool = False
+    """Smaller students and fewer steps: about two minutes, rather than the paper's 300,000 steps."""
+    seeds: int = 4
+    """How many students to train together."""
+    seed: int = 0
+    """Of initial weights and batches."""
+    out: Path | None = None
+    """Folder for figures and models; runs/table2 or runs/table2-quick if not given."""
+
+    def run(self) -> None:
+        from .experiments import table2
+
+        recipe = table2.QUICK if self.quick else table2.PAPER
+        out = self.out or Path("runs") / ("table2" + "-quick" * self.quick)
+        students, seconds = table2.reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
+        console.print(table2.table(students, recipe))
+        console.print(f"Trained in {seconds:,.0f} s. Figures and models are in {out}.")
+
+
+@dataclasses.dataclass
 class Conversion:
     """What is converted and measured."""
 
@@ -129,6 +155,7 @@ class Conversions:
 
 Experiment = (
     Annotated[Table1, tyro.conf.subcommand("table1")]
+    | Annotated[Table2, tyro.conf.subcommand("table2")]
     | Annotated[Table3, tyro.conf.subcommand("table3")]
     | Annotated[Table4, tyro.conf.subcommand("table4")]
     | Annotated[Conversions, tyro.conf.subcommand("conversions")]

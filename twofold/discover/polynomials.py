@@ -14,20 +14,23 @@ def instantaneous_polynomials(
 ) -> Float[np.ndarray, "out monomials"]:
     """The coefficients of each output as a polynomial in one token x, from the zero state (paper A, section 3.2).
 
-    Monomials are all products of at most 4 features, in the order of
-    `itertools.combinations_with_replacement(range(in_size + 1), 4)`, where the index `in_size` stands for the constant 1.
-    Attention has degree 3, a gated RNN degree 4.
+    Monomials are all products of at most 4 features, in the order of `monomials`. Attention has degree 3, a gated RNN
+    degree 4.
 
     **Raises:** `InputError` for any other layer.
     """
     tensor = _tensor(layer)
     variables = tensor.shape[1]
-    monomials = list(itertools.combinations_with_replacement(range(variables), 4))
-    number: dict[tuple[int, ...], int] = {monomial: n for n, monomial in enumerate(monomials)}
+    number = {monomial: n for n, monomial in enumerate(monomials(variables - 1))}
     index = [number[tuple(sorted(i))] for i in itertools.product(range(variables), repeat=4)]
-    coefficients = np.zeros((len(monomials), len(tensor)))
+    coefficients = np.zeros((len(number), len(tensor)))
     np.add.at(coefficients, index, tensor.reshape(len(tensor), -1).T)
     return coefficients.T
+
+
+def monomials(in_size: int) -> list[tuple[int, ...]]:
+    """The monomials of `instantaneous_polynomials`, each the indices of four factors; `in_size` stands for the constant 1."""
+    return list(itertools.combinations_with_replacement(range(in_size + 1), 4))
 
 
 def polynomial_distance(a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearSelfAttention) -> float:

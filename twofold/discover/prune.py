@@ -1,28 +1,76 @@
 """Removing from a gated RNN what its function does not need."""
 
+from itertools import combinations
+from typing import Literal, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..convert.terms import spanning_subset
 from ..errors import InputError
 from ..layers import GatedRNN
+from .normalise import normalise
 from .scores import neuron_roles
 
+Matrix = np.ndarray
 
-def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: int = 64, seed: int = 0) -> GatedRNN:
+
+class Removal(NamedTuple):
+    """One thing that `prune` took away."""
+
+    what: Literal["neuron", "gate row"]
+    index: int | None
+    """In the network that was given; None for what an earlier removal had put in its place."""
+    error: float
+    """How far the outputs were then from those at the start, relative and in root mean square."""
+
+
+class Pruned(NamedTuple):
+    """What `prune` returns."""
+
+    network: GatedRNN
+    removals: tuple[Removal, ...]
+    """In the order in which they were made, with what each cost."""
+
+    @property
+    def error(self) -> float:
+        """How far the outputs have moved in all."""
+        return self.removals[-1].error if self.removals else 0.0
+
+
+class Network(NamedTuple):
+    """What is left while pruning: hidden states `h` over all sequences, and what reads them."""
+
+    names: list[tuple[int | None, Matrix, Matrix, float]]
+    """Of each neuron: its index, rows of w_in_m and w_in_x, lambda."""
+    rows: list[int | None]
+    h: Matrix
+    w_m: Matrix
+    w_x: Matrix
+    readout: Matrix
+
+    def outputs(self) -> Matrix:
+        return ((self.h @ self.w_m.T) * (self.h @ self.w_x.T)) @ self.readout.T
+
+
+def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: int = 64, seed: int = 0) -> Pruned:
     """A smaller gated RNN of nearly the same function (paper A, section 3.2 and appendix B.2).
 
     Neurons and gate rows go one at a time, the least missed first. What a neuron holds is first handed over to those
     that remain, as far as it is a linear mixture of them, and likewise for gate rows: so dead neurons, duplicates and
-    all linear dependences vanish without loss, wherever training has left the weights small or not.
+    all linear dependences vanish without loss, wherever training has left the weights small or not. The neurons near
+    lambda = 1 and 0 are first joined by such of exactly 1 and 0, whose products are purely of second or of first degree,
+    and are theirs otherwise: what training has left impure is then not needed. At last, gate rows that act together like
+    one, as their kernels are proportional to one of rank 1, are merged.
 
     **Arguments:**
 
     - `tolerance`: how far the outputs may move in all, relative and in root mean square, over random unit Gaussian
         `sequences` of length `time`.
 
-    **Returns:** the smaller network, its neurons in the order memory, forgetful, other (`neuron_roles`), each in order
-    of lambda.
+    **Returns:** the smaller network, normalised (`normalise`), its neurons in the order memory, forgetful, other
+    (`neuron_roles`), each in order of lambda; and what each removal cost.
 
     **Raises:** `InputError` for a dense recurrence, weights that are not finite, and a tolerance outside (0, 1).
     """
@@ -34,61 +82,115 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     if not all(np.all(np.isfinite(w)) for w in weights):
         raise InputError("the weights contain NaN or infinity; only finite weights can be pruned")
     if rnn.hidden_size == 0:
-        return rnn
-    xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
-    h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
-    h = h.reshape(-1, rnn.hidden_size)
-    neurons, (w_out_m, w_out_x, readout) = _eliminate(h, w_out_m, w_out_x, readout, tolerance)
+        return Pruned(rnn, ())
+    xs = np.asarray(jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size)), np.float64)
+    own = list(zip(range(rnn.hidden_size), w_in_m, w_in_x, np.asarray(rnn.lam, np.float64), strict=True))
+    pure = _pure_neurons(rnn)
+    unread = np.zeros((rnn.gate_size, len(pure)))
+    network = Network(
+        own + pure,
+        list(range(rnn.gate_size)),
+        _states(own + pure, xs),
+        np.concatenate([w_out_m, unread], 1),
+        np.concatenate([w_out_x, unread], 1),
+        readout,
+    )
+    target, removals = network.outputs(), []
+    network = _eliminate(network, target, tolerance, removals, only_given=True)
+    network = _eliminate(network, target, tolerance, removals)
+    network = _merge_rows(network, target, tolerance, removals)
+    return Pruned(_rebuilt(network, rnn), tuple(removals))
 
-    lam = np.asarray(rnn.lam, np.float64)
+
+def _pure_neurons(rnn: GatedRNN) -> list:
+    """Neurons of lambda 1 and 0 that hold what those near to it hold, of each degree apart: as many as are independent."""
+    d, pure = rnn.in_size, []
     memory, forget, _ = neuron_roles(rnn)
-    role = np.where(memory, 0, np.where(forget, 1, 2))
-    order = np.lexsort((-lam[neurons], role[neurons]))
-    kept = neurons[order]
-    pruned = lam[kept], w_in_m[kept], w_in_x[kept], w_out_m[:, order], w_out_x[:, order], readout
-    return GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in pruned))
+    one = np.eye(d + 1)[-1]
+    for lam, role in ((1.0, memory), (0.0, forget)):
+        m, x = (np.asarray(w, np.float64)[role] for w in (rnn.w_in_m, rnn.w_in_x))
+        second = m * (one == 0), x * (one == 0)
+        first = (m[:, -1:] * x + x[:, -1:] * m) * (one == 0)
+        for left, right in (second, (first, np.tile(one, (len(first), 1))), (one[None], one[None])):
+            forms = left[:, :, None] * right[:, None, :]
+            vectors = (forms + np.swapaxes(forms, 1, 2)).reshape(len(forms), -1)
+            chosen, _ = spanning_subset(vectors, 1e-10)
+            pure += [(None, left[i], right[i], lam) for i in chosen]
+    return pure
 
 
-def _eliminate(h, w_m, w_x, readout, tolerance):
-    """Which neurons are kept, and the output gate's weights between them and the gate rows that are kept."""
-    neurons, rows = np.arange(h.shape[1]), np.arange(len(w_m))
+def _states(neurons: list, xs: Matrix) -> Matrix:
+    _, w_m, w_x, lam = (np.array(part) for part in zip(*neurons, strict=True))
+    tokens = np.concatenate([xs, np.ones_like(xs[..., :1])], 2)
+    h = (tokens @ w_m.T) * (tokens @ w_x.T)
+    for t in range(1, xs.shape[1]):
+        h[:, t] += lam * h[:, t - 1]
+    return h.reshape(-1, len(lam))
+
+
+def _rebuilt(network: Network, rnn: GatedRNN) -> GatedRNN:
+    n = len(network.names)
+    w_m, w_x = (np.array([name[i] for name in network.names]).reshape(n, rnn.in_size + 1) for i in (1, 2))
+    lam = np.array([name[3] for name in network.names])
+    weights = lam, w_m, w_x, network.w_m, network.w_x, network.readout
+    pruned = GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in weights))
+    return normalise(pruned)
+
+
+def _eliminate(
+    network: Network, target: Matrix, tolerance: float, removals: list[Removal], only_given: bool = False
+) -> Network:
+    """Take neurons and gate rows away, or only the neurons given, while the outputs stay within the tolerance."""
+    limit, size = tolerance * np.linalg.norm(target), max(np.linalg.norm(target), np.finfo(float).tiny)
     needed: set[tuple[str, int]] = set()
-    target = _outputs(h, w_m, w_x, readout)
-    limit = tolerance * np.linalg.norm(target)
+    neurons, rows = list(range(len(network.names))), list(range(len(network.rows)))
     while True:
+        h, w_m, w_x, readout = network[2:]
         m, x = h @ w_m.T, h @ w_x.T
         # How far the outputs would move, to first order, were a neuron (a row) replaced by its best substitute.
         slopes = [x @ (d[:, None] * w_m) + m @ (d[:, None] * w_x) for d in readout]
         costs = {
             "neuron": (neurons, _misses(h) * np.mean(np.square(slopes), (0, 1)) * len(readout)),
-            "row": (rows, _misses(m * x) * np.sum(readout**2, 0)),
+            "gate row": (rows, _misses(m * x) * np.sum(readout**2, 0)),
         }
         candidates = [
-            (cost, kind, i, name)
+            (cost, kind, i)
             for kind, (names, all_costs) in costs.items()
             for i, (name, cost) in enumerate(zip(names, all_costs, strict=True))
-            if (kind, name) not in needed
+            if (kind, name) not in needed and not (only_given and (kind == "gate row" or network.names[i][0] is None))
         ]
         if not candidates:
-            return neurons, (w_m, w_x, readout)
-        _, kind, i, name = min(candidates)
+            return network
+        _, kind, i = min(candidates)
         if kind == "neuron":
-            rest = np.delete(np.arange(len(neurons)), i)
-            mixture = _substitute(h, i, rest)
-            trial = h[:, rest], *(w[:, rest] + np.outer(w[:, i], mixture) for w in (w_m, w_x)), readout
+            trial, name = _without_neuron(network, i), neurons[i]
         else:
-            rest = np.delete(np.arange(len(rows)), i)
-            mixture = _substitute(m * x, i, rest)
-            trial = h, w_m[rest], w_x[rest], readout[:, rest] + np.outer(readout[:, i], mixture)
-        if np.linalg.norm(_outputs(*trial) - target) > limit:
+            trial, name = _without_row(network, m * x, i), rows[i]
+        moved = float(np.linalg.norm(trial.outputs() - target))
+        if moved > limit:
             needed.add((kind, name))
             continue
-        h, w_m, w_x, readout = trial
-        neurons, rows = (neurons[rest], rows) if kind == "neuron" else (neurons, rows[rest])
+        index = network.names[i][0] if kind == "neuron" else network.rows[i]
+        if kind == "gate row" or index is not None:
+            removals.append(Removal(kind, index, moved / size))
+        (neurons if kind == "neuron" else rows).pop(i)
+        network = trial
 
 
-def _outputs(h, w_m, w_x, readout):
-    return ((h @ w_m.T) * (h @ w_x.T)) @ readout.T
+def _without_neuron(network: Network, i: int) -> Network:
+    rest = np.delete(np.arange(len(network.names)), i)
+    mixture = _substitute(network.h, i, rest)
+    w_m, w_x = (w[:, rest] + np.outer(w[:, i], mixture) for w in (network.w_m, network.w_x))
+    names = network.names[:i] + network.names[i + 1 :]
+    return network._replace(names=names, h=network.h[:, rest], w_m=w_m, w_x=w_x)
+
+
+def _without_row(network: Network, products: Matrix, i: int) -> Network:
+    rest = np.delete(np.arange(len(network.rows)), i)
+    mixture = _substitute(products, i, rest)
+    readout = network.readout[:, rest] + np.outer(network.readout[:, i], mixture)
+    rows = network.rows[:i] + network.rows[i + 1 :]
+    return network._replace(rows=rows, w_m=network.w_m[rest], w_x=network.w_x[rest], readout=readout)
 
 
 def _misses(features):
@@ -103,5 +205,58 @@ def _substitute(features, i, rest):
     """The mixture of the features `rest` nearest to feature i."""
     size = np.sqrt(np.mean(features**2, 0))
     scale = np.where(size > 0, size, 1)
-    mixture = np.linalg.lstsq(features[:, rest] / scale[rest], features[:, i], rcond=1e-10)[0]
-    return mixture / scale[rest]
+    features = np.linalg.qr(features / scale, mode="r")  # The same least squares, of far fewer equations.
+    return np.linalg.lstsq(features[:, rest], features[:, i], rcond=1e-10)[0] * scale[i] / scale[rest]
+
+
+def _merge_rows(network: Network, target: Matrix, tolerance: float, removals: list[Removal]) -> Network:
+    """Put one gate row in the place of two or three whose kernels, for every output, are proportional to one of rank 1."""
+    limit, size = tolerance * np.linalg.norm(target), np.linalg.norm(target)
+    merged = True
+    while merged:
+        merged = False
+        scale = np.sqrt(np.mean(network.h**2, 0))
+        left, right = network.w_m * scale, network.w_x * scale
+        kernels = left[:, :, None] * right[:, None, :]
+        kernels = (kernels + np.swapaxes(kernels, 1, 2)) / 2
+        for group in _proportional(kernels, network.readout, tolerance):
+            trial = _with_one_row(network, kernels, scale, list(group))
+            moved = float(np.linalg.norm(trial.outputs() - target))
+            if moved <= limit:
+                removals += [Removal("gate row", network.rows[i], moved / size) for i in group]
+                network, merged = trial, True
+                break
+    return network
+
+
+def _proportional(kernels: Matrix, readout: Matrix, tolerance: float) -> list[tuple[int, ...]]:
+    """Pairs and triples of rows whose sums for all outputs are, nearly, multiples of one kernel; the nearest first."""
+    found = []
+    flat = kernels.reshape(len(kernels), -1)
+    for number in (2, 3):
+        groups = np.array(list(combinations(range(len(flat)), number)), int).reshape(-1, number)
+        # D_J K_J is of rank 1 if the product of its Gram factors is.
+        d, k = readout[:, groups].transpose(1, 0, 2), flat[groups]
+        of_d, of_k = np.linalg.qr(d, mode="r"), np.linalg.qr(np.swapaxes(k, 1, 2), mode="r")
+        values = np.linalg.svd(of_d @ np.swapaxes(of_k, 1, 2), compute_uv=False)
+        rest = np.linalg.norm(values[:, 1:], axis=1) / np.maximum(values[:, 0], np.finfo(float).tiny)
+        found += [(r, tuple(map(int, group))) for r, group in zip(rest, groups, strict=True) if r <= 10 * tolerance]
+    return [group for _, group in sorted(found)]
+
+
+def _with_one_row(network: Network, kernels: Matrix, scale: Matrix, group: list[int]) -> Network:
+    n = len(scale)
+    total = network.readout[:, group] @ kernels[group].reshape(len(group), -1)
+    form = np.linalg.svd(total, full_matrices=False)[2][0]
+    values, vectors = np.linalg.eigh(form.reshape(n, n))
+    # The nearest u v^T + v u^T is that of the largest and the most negative eigenvalue.
+    up = vectors[:, -1] * max(values[-1], 0) ** 0.5
+    down = vectors[:, 0] * max(-values[0], 0) ** 0.5
+    rest = np.delete(np.arange(len(network.rows)), group)
+    safe = np.where(scale > 0, scale, 1)
+    return network._replace(
+        rows=[network.rows[i] for i in rest] + [None],
+        w_m=np.concatenate([network.w_m[rest], ((up + down) / safe)[None]]),
+        w_x=np.concatenate([network.w_x[rest], ((up - down) / safe)[None]]),
+        readout=np.concatenate([network.readout[:, rest], (total @ form)[:, None]], 1),
+    )

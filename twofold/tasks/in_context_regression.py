@@ -1,15 +1,67 @@
 """Linear regression in context: each sequence is a task of its own, solved from its examples (paper A, section 4)."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ..errors import InputError
-from ..layers import LinearSelfAttention
+from ..layers import GatedRNN, LinearSelfAttention
 from ..layers.layer import Layer
+from ..train import adamw_cosine
 
 WIDTH = 3**0.5
 """Inputs are uniform between -sqrt 3 and sqrt 3: mean 0, variance 1, fourth moment 9/5."""
+
+
+class Recipe(NamedTuple):
+    """Sizes and optimisation of a run. The defaults are the paper's (its appendix C.1)."""
+
+    time: int = 12
+    """T, the examples before the question."""
+    in_size: int = 3
+    out_size: int = 3
+    hidden_size: int = 80
+    gate_size: int = 80
+    """The paper states the hidden neurons only."""
+    batch: int = 64
+    steps: int = 300_000
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    b2: float = 0.999
+    weight_decay: float = 1e-4
+
+    def student(self, key: PRNGKeyArray) -> GatedRNN:
+        """A random network."""
+        return GatedRNN(
+            self.in_size + self.out_size,
+            self.out_size,
+            hidden_size=self.hidden_size,
+            gate_size=self.gate_size,
+            key=key,
+        )
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """That of the paper, with this recipe's figures."""
+        return adamw_cosine(
+            self.steps,
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.final_learning_rate,
+            b2=self.b2,
+            weight_decay=self.weight_decay,
+        )
+
+    def tasks(
+        self, key: PRNGKeyArray, batch: int, variance: float = 1.0
+    ) -> tuple[Float[Array, "batch time_plus_1 in_plus_out"], Float[Array, "batch out"]]:
+        """Fresh sequences and answers: see `sample_tasks`."""
+        return sample_tasks(key, batch, time=self.time, in_size=self.in_size, out_size=self.out_size, variance=variance)
+
+    def loss(self, student: Layer, data: None, key: PRNGKeyArray) -> Scalar:
+        """The loss on one fresh batch."""
+        return regression_loss(student, *self.tasks(key, self.batch))
 
 
 def sample_tasks(
@@ -34,9 +86,18 @@ def sample_tasks(
 def regression_loss(
     model: Layer, tokens: Float[Array, "batch time_plus_1 features"], answers: Float[Array, "batch out"]
 ) -> Scalar:
-    """Half the mean squared error of the last outputs."""
-    predictions = jax.vmap(lambda xs: model(xs)[-1])(tokens)
-    return jnp.mean((predictions - answers) ** 2) / 2
+    """Half the mean squared error of the outputs at the questions."""
+    return jnp.mean((predictions(model, tokens) - answers) ** 2) / 2
+
+
+def predictions(model: Layer, tokens: Float[Array, "batch time_plus_1 features"]) -> Float[Array, "batch out"]:
+    """The outputs at the last tokens, the questions."""
+
+    def predict(xs):
+        state, _ = model.prefill(model.init_state(), xs[:-1])  # whose outputs, not being used, are not computed
+        return model.step(state, xs[-1])[1]
+
+    return jax.vmap(predict)(tokens)
 
 
 def optimal_step(time: int = 12, in_size: int = 3) -> float:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ..layers import GatedRNN, LinearSelfAttention
 from ..layers.layer import Layer
+from ..train import adamw_cosine
 
 
 class Recipe(NamedTuple):
@@ -38,15 +38,14 @@ class Recipe(NamedTuple):
         return GatedRNN(self.size, self.size, hidden_size=self.hidden_size, gate_size=self.gate_size, key=key)
 
     def optimiser(self) -> optax.GradientTransformation:
-        """AdamW with a cosine schedule, and no decay of the recurrent parameters."""
-        schedule = optax.cosine_decay_schedule(
-            self.learning_rate, self.steps, alpha=self.final_learning_rate / self.learning_rate
+        """That of the paper, with this recipe's figures."""
+        return adamw_cosine(
+            self.steps,
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.final_learning_rate,
+            b2=self.b2,
+            weight_decay=self.weight_decay,
         )
-
-        def decayed(params: GatedRNN) -> GatedRNN:
-            return eqx.tree_at(lambda p: p.recurrent, jax.tree.map(lambda _: True, params), False)
-
-        return optax.adamw(schedule, b2=self.b2, weight_decay=self.weight_decay, mask=decayed)
 
     def loss(self, student: Layer, teacher: Layer, key: PRNGKeyArray) -> Scalar:
         """The imitation loss on one fresh batch."""

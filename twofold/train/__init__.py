@@ -1,4 +1,5 @@
 from .checkpoint import Checkpoint as Checkpoint
 from .loop import Trained as Trained
 from .loop import fit as fit
+from .optimiser import adamw_cosine as adamw_cosine
 from .run import open_run as open_run
