@@ -36,26 +36,56 @@ class Demo:
 class Table1:
     """A gated RNN learns to imitate linear self-attention (paper A). A run stopped before is continued.
 
-    Examples: twofold reproduce table1 --quick | twofold reproduce table1 --seeds 4 --out runs/four
+    Examples: twofold reproduce table1 --recipe fast | twofold reproduce table1 --quick |
+    twofold reproduce table1 --seeds 4 --out runs/four
     """
 
+    recipe: Literal["paper", "fast"] = "paper"
+    """paper: a million steps of gradient descent. fast: a minute of second-order steps, by which the loss is that of rounding."""
     quick: bool = False
-    """A small teacher (d = 2) in about a minute, rather than the paper's million steps."""
+    """A small teacher (d = 2), in about a minute with the paper's recipe."""
     seeds: int = 1
     """How many students to train together, each with a teacher of its own."""
     seed: int = 0
     """Of teachers, initial weights and batches."""
     out: Path | None = None
-    """Folder for figures, models and pictures; runs/table1 or runs/table1-quick if not given."""
+    """Folder for figures, models and pictures; runs/table1, with -fast and -quick as they apply, if not given."""
 
     def run(self) -> None:
         from .experiments import table1
 
-        recipe = table1.QUICK if self.quick else table1.PAPER
-        out = self.out or Path("runs") / ("table1" + "-quick" * self.quick)
+        recipe = (table1.QUICK if self.quick else table1.RECIPES)[self.recipe]
+        out = self.out or table1.default_folder(self.recipe, self.quick)
         students, seconds = table1.reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
         console.print(table1.table(students, recipe))
         console.print(f"Trained in {seconds:,.0f} s. Figures, models and pictures are in {out}.")
+
+
+@dataclasses.dataclass
+class Figure2:
+    """The weights of a student trained as for table 1, its teacher's, and the kernels in which they agree (paper A).
+
+    A student that table 1 has trained is taken from its folder.
+    Examples: twofold reproduce figure2 --recipe fast | twofold reproduce figure2 --out runs/table1
+    """
+
+    recipe: Literal["paper", "fast"] = "paper"
+    """As for table1."""
+    quick: bool = False
+    """A small teacher (d = 2)."""
+    seed: int = 0
+    """Of teacher, initial weights and batches."""
+    out: Path | None = None
+    """Folder for figures, models and pictures; that of table1 if not given."""
+
+    def run(self) -> None:
+        from .experiments import figure2, table1
+
+        recipe = (table1.QUICK if self.quick else table1.RECIPES)[self.recipe]
+        out = self.out or table1.default_folder(self.recipe, self.quick)
+        student, kernels = figure2.reproduce(recipe, seed=self.seed, out=out)
+        console.print(figure2.table(student, kernels))
+        console.print(f"The picture is {out / 'figure2.png'}.")
 
 
 @dataclasses.dataclass
@@ -82,6 +112,28 @@ class Table2:
         students, seconds = table2.reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
         console.print(table2.table(students, recipe))
         console.print(f"Trained in {seconds:,.0f} s. Figures and models are in {out}.")
+
+
+@dataclasses.dataclass
+class Training:
+    """The curves of docs/training.md: ways to train a student of attention, at equal wall time.
+
+    Example: twofold reproduce training --seconds 60
+    """
+
+    seconds: float = 60.0
+    """For each way; about as long again goes by in finding its speed."""
+    seed: int = 0
+    """Of teacher, initial weights and batches."""
+    out: Path = Path("runs/training")
+    """Folder for figures and pictures."""
+
+    def run(self) -> None:
+        from .experiments import training
+
+        results = training.compare(seconds=self.seconds, seed=self.seed, out=self.out)
+        console.print(training.table(results))
+        console.print(f"Figures and pictures are in {self.out}.")
 
 
 @dataclasses.dataclass
@@ -155,9 +207,11 @@ class Conversions:
 
 Experiment = (
     Annotated[Table1, tyro.conf.subcommand("table1")]
+    | Annotated[Figure2, tyro.conf.subcommand("figure2")]
     | Annotated[Table2, tyro.conf.subcommand("table2")]
     | Annotated[Table3, tyro.conf.subcommand("table3")]
     | Annotated[Table4, tyro.conf.subcommand("table4")]
+    | Annotated[Training, tyro.conf.subcommand("training")]
     | Annotated[Conversions, tyro.conf.subcommand("conversions")]
 )
 

@@ -1,13 +1,14 @@
 """Second-order training of a gated RNN towards another layer's function."""
 
 import time as clock
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from scipy import linalg
 
@@ -66,12 +67,24 @@ def finetune(
     if not all(np.all(np.isfinite(w)) for w in jax.tree.leaves((weights, target))):
         raise InputError("the weights contain NaN or infinity; only finite weights can be trained")
     with jax.enable_x64(True):
-        found, losses, seconds = _descend(*_problem(weights, target, time, seed), rnn.hidden_size, steps, progress)
+        problem = _problem(weights, target, time, seed)
+        found, losses, seconds = _descend(problem, rnn.hidden_size, steps, progress)
     return Finetuned(GatedRNN.from_weights(*(w.astype(rnn.readout.dtype) for w in found)), losses, seconds)
 
 
-def _problem(weights, target, time, seed):
-    """The flat weights, their inverse, functions to the loss and to the residuals with their Jacobian, and the target's size."""
+class Problem(NamedTuple):
+    """Least squares: weights from which the misses should be made small."""
+
+    flat: np.ndarray
+    unravel: Callable[[Array], tuple[Array, ...]]
+    missed: Callable[[np.ndarray], np.ndarray]
+    """All differences of outputs, so scaled that their squares sum to the loss."""
+    jacobian: Callable[[np.ndarray], np.ndarray]
+    power: float
+    """The mean square of what is to be matched."""
+
+
+def _problem(weights, target, time, seed) -> Problem:
     weights, target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), (weights, target))
     flat, unravel = ravel_pytree(weights)
     sequences = -(-RESIDUALS * flat.size // (time * target.out_size))
@@ -90,7 +103,7 @@ def _problem(weights, target, time, seed):
     def jacobian(flat):
         return np.asarray(slopes(flat, xs, ys)).reshape(-1, flat.size)
 
-    return np.asarray(flat), unravel, missed, jacobian, float(jnp.mean(ys**2))
+    return Problem(np.asarray(flat), unravel, missed, jacobian, float(jnp.mean(ys**2)))
 
 
 def _outputs(weights, x):
@@ -100,7 +113,8 @@ def _outputs(weights, x):
     return ((h @ w_out_m.T) * (h @ w_out_x.T)) @ readout.T
 
 
-def _descend(flat, unravel, missed, jacobian, power, n, steps, progress):
+def _descend(problem: Problem, n: int, steps: int, progress: bool):
+    flat, unravel, missed, jacobian, power = problem
     lower, upper = np.full(flat.size, -np.inf), np.full(flat.size, np.inf)
     lower[:n], upper[:n] = 0, 1
     damping, start = 1.0, clock.perf_counter()

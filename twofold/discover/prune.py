@@ -14,14 +14,15 @@ from .normalise import normalise
 from .scores import neuron_roles
 
 Matrix = np.ndarray
+Kind = Literal["neuron", "gate row"]
 
 
 class Removal(NamedTuple):
     """One thing that `prune` took away."""
 
-    what: Literal["neuron", "gate row"]
-    index: int | None
-    """In the network that was given; None for what an earlier removal had put in its place."""
+    what: Kind
+    number: int | None
+    """In the network that was given; None for a row that others had been merged into."""
     error: float
     """How far the outputs were then from those at the start, relative and in root mean square."""
 
@@ -95,7 +96,8 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
         np.concatenate([w_out_x, unread], 1),
         readout,
     )
-    target, removals = network.outputs(), []
+    target = network.outputs()
+    removals: list[Removal] = []
     network = _eliminate(network, target, tolerance, removals, only_given=True)
     network = _eliminate(network, target, tolerance, removals)
     network = _merge_rows(network, target, tolerance, removals)
@@ -141,7 +143,7 @@ def _eliminate(
     network: Network, target: Matrix, tolerance: float, removals: list[Removal], only_given: bool = False
 ) -> Network:
     """Take neurons and gate rows away, or only the neurons given, while the outputs stay within the tolerance."""
-    limit, size = tolerance * np.linalg.norm(target), max(np.linalg.norm(target), np.finfo(float).tiny)
+    limit, size = tolerance * np.linalg.norm(target), max(float(np.linalg.norm(target)), np.finfo(float).tiny)
     needed: set[tuple[str, int]] = set()
     neurons, rows = list(range(len(network.names))), list(range(len(network.rows)))
     while True:
@@ -149,7 +151,7 @@ def _eliminate(
         m, x = h @ w_m.T, h @ w_x.T
         # How far the outputs would move, to first order, were a neuron (a row) replaced by its best substitute.
         slopes = [x @ (d[:, None] * w_m) + m @ (d[:, None] * w_x) for d in readout]
-        costs = {
+        costs: dict[Kind, tuple[list[int], Matrix]] = {
             "neuron": (neurons, _misses(h) * np.mean(np.square(slopes), (0, 1)) * len(readout)),
             "gate row": (rows, _misses(m * x) * np.sum(readout**2, 0)),
         }
@@ -170,9 +172,9 @@ def _eliminate(
         if moved > limit:
             needed.add((kind, name))
             continue
-        index = network.names[i][0] if kind == "neuron" else network.rows[i]
-        if kind == "gate row" or index is not None:
-            removals.append(Removal(kind, index, moved / size))
+        number = network.names[i][0] if kind == "neuron" else network.rows[i]
+        if kind == "gate row" or number is not None:
+            removals.append(Removal(kind, number, moved / size))
         (neurons if kind == "neuron" else rows).pop(i)
         network = trial
 
@@ -211,7 +213,7 @@ def _substitute(features, i, rest):
 
 def _merge_rows(network: Network, target: Matrix, tolerance: float, removals: list[Removal]) -> Network:
     """Put one gate row in the place of two or three whose kernels, for every output, are proportional to one of rank 1."""
-    limit, size = tolerance * np.linalg.norm(target), np.linalg.norm(target)
+    limit, size = tolerance * np.linalg.norm(target), float(np.linalg.norm(target))
     merged = True
     while merged:
         merged = False

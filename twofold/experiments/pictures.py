@@ -13,10 +13,12 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from ..convert import Converted
 from ..discover import normalise
-from ..layers import GRU, LRU, LSTM, GatedRNN, Layer
+from ..layers import GRU, LRU, LSTM, GatedRNN, Layer, LinearSelfAttention
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#c0392b", "#e8e8e8", "#1f5fa8"])
 """Negative red, zero grey, positive blue, as in paper A's figure 2."""
+TITLES = ["λ", "W$^m_{in}$", "W$^x_{in}$", "W$^m_{out}$", "W$^x_{out}$", "D"]
+"""Of a gated RNN's weights."""
 
 
 def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
@@ -25,7 +27,6 @@ def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
     A rescaling of gate branches changes no function, so that matrices can be compared up to the mixing of neurons.
     """
     rows = {name: normalise(rnn) for name, rnn in networks.items()}
-    titles = ["λ", "W$^m_{in}$", "W$^x_{in}$", "W$^m_{out}$", "W$^x_{out}$", "D"]
     widths = [max(_matrices(rnn)[i].shape[1] for rnn in rows.values()) for i in range(6)]
     heights = [max(m.shape[0] for m in _matrices(rnn)) for rnn in rows.values()]
     figure, axes = plt.subplots(
@@ -38,11 +39,44 @@ def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
         layout="constrained",
     )
     for line, (name, rnn) in zip(axes, rows.items(), strict=True):
-        for ax, title, matrix in zip(line, titles, _matrices(rnn), strict=True):
-            image = _draw_matrix(ax, matrix / max(np.abs(matrix).max(initial=0), 1e-30), title)
+        for ax, title, matrix in zip(line, TITLES, _matrices(rnn), strict=True):
+            image = _draw_matrix(ax, matrix / _largest(matrix), title)
         line[0].set_ylabel(f"{name}\n{rnn.hidden_size} neurons, {rnn.gate_size} gate rows", fontsize=11)
     colours = figure.colorbar(image, ax=axes[:, -1], ticks=[-1, 0, 1], shrink=0.6, aspect=14)
     colours.ax.set_yticklabels(["-1", "0", "1"])
+    _write(figure, file)
+
+
+def draw_figure2(
+    student: GatedRNN, teacher: LinearSelfAttention, kernels: dict[str, np.ndarray], file: Path | str
+) -> None:
+    """(A) a pruned student's weights, (B) its teacher's, (C) a kernel of memories times queries for every output (paper A).
+
+    `kernels` are by whose they are, (out, memory, query), each drawn in its row.
+    """
+    figure = plt.figure(figsize=(15, 4 + 0.3 * student.gate_size), layout="constrained")
+    heights = [max(student.hidden_size, student.gate_size) + 3, 16]
+    top, bottom = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=heights)))
+    left, right = np.ravel(np.asarray(bottom.subfigures(1, 2, width_ratios=[1, 2])))
+    parts = ((top, "A  the student, pruned"), (left, "B  the teacher"), (right, "C  kernels of memories and queries"))
+    for part, title in parts:
+        part.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    matrices = _matrices(normalise(student))
+    for ax, title, matrix in zip(
+        top.subplots(1, 6, width_ratios=[m.shape[1] + 2 for m in matrices]), TITLES, matrices, strict=True
+    ):
+        image = _draw_matrix(ax, matrix / _largest(matrix), title)
+    colours = top.colorbar(image, ticks=[-1, 0, 1], shrink=0.6, aspect=14)
+    colours.ax.set_yticklabels(["-1", "0", "1"])
+    weights = {"$W_V$": teacher.w_v, "$W_K$": teacher.w_k, "$W_Q$": teacher.w_q}
+    for ax, (title, w) in zip(left.subplots(1, 3), weights.items(), strict=True):
+        matrix = np.concatenate(np.asarray(w))
+        _draw_matrix(ax, matrix / _largest(matrix), title)
+    panels = right.subplots(len(kernels), len(next(iter(kernels.values()))), squeeze=False)
+    for line, (name, outputs) in zip(panels, kernels.items(), strict=True):
+        for i, (ax, kernel) in enumerate(zip(line, outputs, strict=True)):
+            _draw_matrix(ax, kernel.T / _largest(kernel), f"output {i + 1}")
+        line[0].set_ylabel(name)
     _write(figure, file)
 
 
@@ -166,6 +200,10 @@ def _draw_matrix(ax, matrix: np.ndarray, title: str):
 def _matrices(rnn: GatedRNN) -> list[np.ndarray]:
     weights = (rnn.lam[:, None], rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
     return [np.asarray(w) for w in weights]
+
+
+def _largest(matrix: np.ndarray) -> float:
+    return max(float(np.abs(matrix).max(initial=0)), 1e-30)
 
 
 def _write(figure, file: Path | str) -> None:

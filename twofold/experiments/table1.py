@@ -1,34 +1,49 @@
 """Table 1 of paper A: a gated RNN trained to imitate linear self-attention becomes it."""
 
+import contextlib
+import json
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
 from rich.table import Table
 
 from ..convert import to_gated_rnn
-from ..discover import neuron_roles, polynomial_distance, prune, scores
+from ..discover import decompile, finetune, neuron_roles, polynomial_distance, prune, scores
 from ..errors import InputError
 from ..layers import GatedRNN, LinearSelfAttention
-from ..saving import save
-from ..tasks.teacher_student import Recipe, imitation_loss, sample_tokens
-from ..train import Trained, fit, open_run
+from ..saving import load, save
+from ..tasks.teacher_student import LeastSquares, Recipe, imitation_loss, sample_tokens
+from ..train import fit, open_run
 from .pictures import draw_weights
 from .provenance import write_json
+from .verdict import verdict
 
-PAPER = Recipe()
-QUICK = Recipe(
-    size=2,
-    hidden_size=16,
-    gate_size=16,
-    time=16,
-    batch=32,
-    steps=200_000,
-    learning_rate=5e-3,
-    final_learning_rate=5e-8,
-    b2=0.99,
-)
+RECIPES: dict[str, Recipe | LeastSquares] = {"paper": Recipe(), "fast": LeastSquares()}
+QUICK: dict[str, Recipe | LeastSquares] = {
+    "paper": Recipe(
+        size=2,
+        hidden_size=16,
+        gate_size=16,
+        time=16,
+        batch=32,
+        steps=200_000,
+        learning_rate=5e-3,
+        final_learning_rate=5e-8,
+        b2=0.99,
+    ),
+    "fast": LeastSquares(size=2, hidden_size=10, gate_size=12),
+}
+PRUNED_TO = {Recipe: 0.03, LeastSquares: 1e-6}
+"""Tolerance of `prune`. Gradient descent leaves more than rounding in what is not needed; fine-tuning restores the loss."""
+TOKENS = 32
+"""Length of the sequences that losses and scores are measured on."""
 
 
 class Figures(NamedTuple):
@@ -38,6 +53,10 @@ class Figures(NamedTuple):
     kv_score: float
     q_score: float
     polynomial_distance: float
+    decompiled: float | None = None
+    """The residual of `decompile`."""
+    teacher_error: float | None = None
+    """|a - b| / |b| over outputs, for the attention a that `decompile` finds, and the teacher b."""
     memory: int | None = None
     """Memory neurons (lambda = 1) that survive pruning."""
     forget: int | None = None
@@ -47,9 +66,18 @@ class Figures(NamedTuple):
     gate_rows: int | None = None
     pruned_loss: float | None = None
     """The loss of the pruned student."""
+    finetuned_loss: float | None = None
+    """And once it is fine-tuned."""
 
 
 PUBLISHED = Figures(4.97e-8, 4.52e-8, 2.06e-10, 3.74e-4, memory=10, forget=4, other=0, gate_rows=13)
+
+
+class Curve(NamedTuple):
+    """How the loss of one student fell."""
+
+    seconds: Float[np.ndarray, " records"]
+    losses: Float[np.ndarray, " records"]
 
 
 class Student(NamedTuple):
@@ -58,52 +86,87 @@ class Student(NamedTuple):
     teacher: LinearSelfAttention
     network: GatedRNN
     pruned: GatedRNN
+    finetuned: GatedRNN
     figures: Figures
+    curve: Curve
+
+
+def default_folder(recipe: str, quick: bool) -> Path:
+    """Where a run goes if nothing else is said."""
+    return Path("runs") / ("table1" + "-fast" * (recipe == "fast") + "-quick" * quick)
 
 
 def reproduce(
-    recipe: Recipe, *, seeds: int = 1, seed: int = 0, out: Path | str, tolerance: float = 1e-2, progress: bool = True
+    recipe: Recipe | LeastSquares,
+    *,
+    seeds: int = 1,
+    seed: int = 0,
+    out: Path | str,
+    tolerance: float | None = None,
+    progress: bool = True,
 ) -> tuple[list[Student], float]:
-    """Train `seeds` students together, score and prune them, and write models, figures and pictures to `out`.
+    """Train `seeds` students, score, prune and fine-tune them, and write models, figures and pictures to `out`.
 
-    `tolerance` is that of `prune`. A run stopped before is continued. **Returns:** the students and the seconds spent in
-    training. **Raises:** `InputError` if `out` holds something else.
+    `tolerance` is that of `prune`; that of `PRUNED_TO` if not given. A run stopped before is continued.
+
+    **Returns:** the students and the seconds spent in training. **Raises:** `InputError` if `out` holds something else.
     """
-    teachers, trained = train(recipe, seeds=seeds, seed=seed, out=out, progress=progress)
-    students = [_scored(recipe, _pick(teachers, i), _pick(trained.models, i), tolerance) for i in range(seeds)]
+    tolerance = PRUNED_TO[type(recipe)] if tolerance is None else tolerance
     folder = Path(out)
-    for i, student in enumerate(students):
-        for name in ("teacher", "network", "pruned"):
-            save(folder / f"seed-{i}" / name, getattr(student, name))
-        construction = to_gated_rnn(student.teacher, "compact")
-        draw_weights(
-            {"trained, pruned": student.pruned, "constructed": construction}, folder / f"seed-{i}" / "weights.png"
-        )
+    with precision(recipe):
+        trained = train(recipe, seeds=seeds, seed=seed, out=out, progress=progress)
+        students = [_scored(*student, tolerance) for student in trained]
+        for i, student in enumerate(students):
+            for name in ("teacher", "network", "pruned", "finetuned"):
+                save(folder / f"seed-{i}" / name, getattr(student, name))
+            shown = {"trained, pruned": student.finetuned, "constructed": to_gated_rnn(student.teacher, "compact")}
+            draw_weights(shown, folder / f"seed-{i}" / "weights.png")
+    seconds = float(sum(student.curve.seconds[-1] for student in students))
     write_json(
         folder / "table1.json",
         {
             "recipe": recipe._asdict(),
             "seed": seed,
             "prune_tolerance": tolerance,
-            "seconds": trained.seconds,
+            "seconds": seconds,
             "students": [student.figures._asdict() for student in students],
             "published": PUBLISHED._asdict(),
-            "losses": [[float(f"{x:.4g}") for x in losses] for losses in trained.losses],
+            "curves": [
+                {name: [float(f"{x:.4g}") for x in values] for name, values in student.curve._asdict().items()}
+                for student in students
+            ],
         },
     )
-    return students, trained.seconds
+    return students, seconds
 
 
-def train(
-    recipe: Recipe, *, seeds: int, seed: int, out: Path | str, progress: bool = True
-) -> tuple[LinearSelfAttention, Trained]:
-    """The teachers, one a seed and stacked, and their trained students. A run stopped before is continued."""
+def precision(recipe: Recipe | LeastSquares) -> contextlib.AbstractContextManager:
+    """Least squares need float64, and so do their results; gradient descent does as well in float32."""
+    return jax.enable_x64(True) if isinstance(recipe, LeastSquares) else contextlib.nullcontext()
+
+
+Trained = list[tuple[LinearSelfAttention, GatedRNN, Curve]]
+
+
+def train(recipe: Recipe | LeastSquares, *, seeds: int, seed: int, out: Path | str, progress: bool = True) -> Trained:
+    """Teachers, their trained students, and how the losses fell. A run stopped before is continued."""
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; at least 1 student must be trained")
-    config = {"experiment": "table1", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed}
-    folder = open_run(out, config)
-    teacher_key, student_key, data_key = jax.random.split(jax.random.key(seed), 3)
-    teachers = eqx.filter_vmap(recipe.teacher)(jax.random.split(teacher_key, seeds))
+    folder = open_run(out, {"experiment": "table1", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed})
+    if isinstance(recipe, LeastSquares):
+        return _by_least_squares(recipe, seeds, seed, folder, progress)
+    return _by_gradient(recipe, seeds, seed, folder, progress)
+
+
+def _teachers(recipe: Recipe | LeastSquares, seeds: int, seed: int) -> LinearSelfAttention:
+    """Stacked. Both recipes have the same ones."""
+    return eqx.filter_vmap(recipe.teacher)(jax.random.split(jax.random.split(jax.random.key(seed), 3)[0], seeds))
+
+
+def _by_gradient(recipe: Recipe, seeds: int, seed: int, folder: Path, progress: bool) -> Trained:
+    """All students together."""
+    student_key, data_key = jax.random.split(jax.random.key(seed), 3)[1:]
+    teachers = _teachers(recipe, seeds, seed)
     students = eqx.filter_vmap(recipe.student)(jax.random.split(student_key, seeds))
     trained = fit(
         recipe.loss,
@@ -116,41 +179,130 @@ def train(
         title=f"student, d = {recipe.size}",
         progress=progress,
     )
-    return teachers, trained
+    records = trained.losses.shape[1]
+    seconds = trained.seconds / seeds * np.arange(1, records + 1) / records
+    return [
+        (*(jax.tree.map(lambda x, i=i: x[i], tree) for tree in (teachers, trained.models)), Curve(seconds, losses))
+        for i, losses in enumerate(trained.losses)
+    ]
 
 
-def table(students: list[Student], recipe: Recipe) -> Table:
-    """The figures beside the published ones."""
-    shown = Table(title=f"Table 1 (paper A): d = {recipe.size}, {recipe.hidden_size} hidden, {recipe.steps:,} steps")
-    for column in ("", "loss", "KV score", "Q score", "poly. dist.", "kept: memory + query + other"):
-        shown.add_column(column, justify="left" if column == "" else "right")
-    shown.add_column("gate rows", justify="right")
-    rows = {f"student {i}": student.figures for i, student in enumerate(students)}
-    for name, f in (rows | {"published, d = 4": PUBLISHED}).items():
-        values = (f"{x:.2e}" for x in f[:4])
-        shown.add_row(name, *values, f"{f.memory} + {f.forget} + {f.other}", str(f.gate_rows))
+def _by_least_squares(recipe: LeastSquares, seeds: int, seed: int, folder: Path, progress: bool) -> Trained:
+    """One after the other, each kept as soon as it is trained."""
+    with jax.enable_x64(False):  # Drawn in float32, like those of the other recipe.
+        teachers = _teachers(recipe, seeds, seed)
+        student_key = jax.random.split(jax.random.key(seed), 3)[1]
+        keys = jax.random.split(student_key, (seeds, recipe.starts))
+        started = eqx.filter_vmap(eqx.filter_vmap(recipe.student))(keys)
+    trained = []
+    for i in range(seeds):
+        files = folder / f"seed-{i}"
+        if not (files / "curve.json").is_file():
+            teacher = jax.tree.map(lambda x, i=i: jnp.asarray(x[i], jnp.float64), teachers)
+            students = [
+                jax.tree.map(lambda x, at=(i, j): jnp.asarray(x[at], jnp.float64), started)
+                for j in range(recipe.starts)
+            ]
+            network, curve = first_to_succeed(recipe, students, teacher, progress)
+            save(files / "teacher", teacher)
+            save(files / "network", network)
+            (files / "curve.json").write_text(json.dumps([x.tolist() for x in curve]))
+        curve = Curve(*map(np.array, json.loads((files / "curve.json").read_text())))
+        trained.append(
+            (cast(LinearSelfAttention, load(files / "teacher")), cast(GatedRNN, load(files / "network")), curve)
+        )
+    return trained
+
+
+def first_to_succeed(
+    recipe: LeastSquares, students: list[GatedRNN], teacher: LinearSelfAttention, progress: bool
+) -> tuple[GatedRNN, Curve]:
+    """The first student whose loss falls below `recipe.enough`, or the best one; time and losses are those of all tried."""
+    tried, began, start = [], [], time.perf_counter()
+    for student in students:
+        began.append(time.perf_counter() - start)
+        tried.append(finetune(student, teacher, steps=recipe.steps, time=recipe.time, progress=progress))
+        if tried[-1].losses[-1] <= recipe.enough:
+            break
+    best = min(tried, key=lambda found: found.losses[-1])
+    seconds = np.concatenate([begin + found.seconds for begin, found in zip(began, tried, strict=True)])
+    return best.network, Curve(seconds, np.minimum.accumulate(np.concatenate([found.losses for found in tried])))
+
+
+def table(students: list[Student], recipe: Recipe | LeastSquares) -> Table:
+    """The figures beside the published ones, with verdicts where these are of the same size."""
+    title = f"Table 1 (paper A): d = {recipe.size}, {recipe.hidden_size} neurons, {recipe.steps:,} steps at most"
+    shown = Table(title=title)
+    shown.add_column("")
+    for i in range(len(students)):
+        shown.add_column(f"student {i}", justify="right")
+    shown.add_column("published, d = 4", justify="right")
+    shown.add_column("verdict")
+    for name, field, published in ROWS:
+        values = [field(student.figures) for student in students]
+        limit = field(PUBLISHED) if published else None
+        judged = _judged(values, limit) if recipe.size == 4 and limit is not None else ""
+        shown.add_row(name, *map(_told, values), _told(limit) if limit is not None else "", judged)
+    seconds = [f"{student.curve.seconds[-1]:,.0f} s" for student in students]
+    shown.add_row("training", *seconds, "", "")
     return shown
 
 
-def _scored(recipe: Recipe, teacher: LinearSelfAttention, network: GatedRNN, tolerance: float) -> Student:
-    pruned = prune(network, tolerance)
-    roles = neuron_roles(pruned)
-    xs = sample_tokens(jax.random.key(2**31 - 1), recipe.time, 4096, recipe.size)  # fresh: training keys are folded in
+def _neurons(figures: Figures) -> str:
+    return f"{figures.memory} + {figures.forget} + {figures.other}"
+
+
+ROWS: list[tuple[str, Callable[[Figures], Any], bool]] = [
+    ("loss", lambda f: f.loss, True),
+    ("KV score", lambda f: f.kv_score, True),
+    ("Q score", lambda f: f.q_score, True),
+    ("polynomial distance", lambda f: f.polynomial_distance, True),
+    ("residual of decompile", lambda f: f.decompiled, False),
+    ("the teacher from decompile, error", lambda f: f.teacher_error, False),
+    ("pruned to neurons: memory + query + other", _neurons, True),
+    ("  gate rows", lambda f: f.gate_rows, True),
+    ("  loss", lambda f: f.pruned_loss, False),
+    ("  loss, fine-tuned", lambda f: f.finetuned_loss, False),
+]
+"""Name, value, and whether the paper states it."""
+
+
+def _told(value: float | str | None) -> str:
+    return f"{value:.2e}" if isinstance(value, float) else str(value)
+
+
+def _judged(values: list, limit: float | str) -> str:
+    if isinstance(limit, str):
+        reached = sum(value == limit for value in values)
+        return f"[green]reached[/green] by {reached} of {len(values)}" if reached else "[red]missed[/red]"
+    return verdict(float(np.median(values)), limit)
+
+
+def _scored(teacher: LinearSelfAttention, network: GatedRNN, curve: Curve, tolerance: float) -> Student:
+    xs = sample_tokens(jax.random.key(2**31 - 1), TOKENS, 4096, teacher.in_size)  # fresh: training keys are folded in
     loss = jax.jit(imitation_loss)
     kv, q = scores(network, teacher)
+    discovery = decompile(network)
+    error = loss(discovery.attention, teacher, xs) / loss(_silent(teacher), teacher, xs)
+    pruned = prune(network, tolerance).network
+    finetuned = finetune(pruned, teacher).network
+    roles = neuron_roles(pruned)
     figures = Figures(
         loss=float(loss(network, teacher, xs)),
         kv_score=kv,
         q_score=q,
         polynomial_distance=polynomial_distance(network, teacher),
+        decompiled=discovery.residual,
+        teacher_error=float(error) ** 0.5,
         memory=int(roles.memory.sum()),
         forget=int(roles.forget.sum()),
         other=int(roles.other.sum()),
         gate_rows=pruned.gate_size,
         pruned_loss=float(loss(pruned, teacher, xs)),
+        finetuned_loss=float(loss(finetuned, teacher, xs)),
     )
-    return Student(teacher, network, pruned, figures)
+    return Student(teacher, network, pruned, finetuned, figures, curve)
 
 
-def _pick(stacked, index: int):
-    return jax.tree.map(lambda x: x[index], stacked)
+def _silent(teacher: LinearSelfAttention) -> LinearSelfAttention:
+    return jax.tree.map(jnp.zeros_like, teacher)

@@ -13,7 +13,7 @@ from ..train import adamw_cosine
 
 
 class Recipe(NamedTuple):
-    """Sizes and optimisation of a teacher-student run. The defaults are the paper's (its appendix B)."""
+    """Sizes and optimisation of a student trained by gradient descent. The defaults are the paper's (its appendix B)."""
 
     size: int = 4
     """d, the size of tokens and of the teacher."""
@@ -50,6 +50,29 @@ class Recipe(NamedTuple):
     def loss(self, student: Layer, teacher: Layer, key: PRNGKeyArray) -> Scalar:
         """The imitation loss on one fresh batch."""
         return imitation_loss(student, teacher, sample_tokens(key, self.time, self.batch, self.size))
+
+
+class LeastSquares(NamedTuple):
+    """Sizes and optimisation of a student that `discover.finetune` trains: minutes rather than hours."""
+
+    size: int = 4
+    """d, the size of tokens and of the teacher."""
+    hidden_size: int = 24
+    gate_size: int = 32
+    time: int = 8
+    steps: int = 100
+    starts: int = 4
+    """How many students may be begun: the next if the one before is stuck above `enough`."""
+    enough: float = 1e-12
+    """The loss that a student must reach."""
+
+    def teacher(self, key: PRNGKeyArray) -> LinearSelfAttention:
+        """As that of `Recipe`."""
+        return Recipe(self.size).teacher(key)
+
+    def student(self, key: PRNGKeyArray) -> GatedRNN:
+        """A random student."""
+        return Recipe(self.size, self.hidden_size, self.gate_size).student(key)
 
 
 def sample_tokens(key: PRNGKeyArray, time: int, batch: int, size: int) -> Float[Array, "time batch size"]:
