@@ -39,11 +39,42 @@ def test_largest_entry_of_each_row_is_1(rnn):
     """That is the entry of the largest size; rows of zeros stay."""
     normalised = normalise(rnn)
     for name in ("w_in_m", "w_in_x", "w_out_m", "w_out_x"):
-        before, after = np.asarray(getattr(rnn, name)), np.asarray(getattr(normalised, name))
-        some = np.any(before != 0, axis=1)
-        assert np.all(np.max(after[some], axis=1, initial=0) == 1)
-        assert np.all(np.abs(after) <= 1)
-        assert not np.any(after[~some])
+        rows = np.asarray(getattr(normalised, name))
+        some = np.any(rows != 0, axis=1)
+        assert np.all(np.max(rows[some], axis=1, initial=0) == 1)
+        assert np.all(np.abs(rows) <= 1)
+        before = [np.any(np.asarray(w) != 0, axis=1).sum() for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x)]
+        after = [
+            np.any(np.asarray(w) != 0, axis=1).sum()
+            for w in (normalised.w_in_m, normalised.w_in_x, normalised.w_out_m, normalised.w_out_x)
+        ]
+        assert (sum(before[:2]), sum(before[2:])) == (sum(after[:2]), sum(after[2:]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "kinds", [("mixed queries",), ("mixed queries", "permuted and scaled")], ids=["mixed", "and permuted and scaled"]
+)
+def test_queries_are_unmixed_and_rows_put_in_order(corrupted, assert_close, form, kinds):
+    """The weights of a conversion come back, up to the order of the memory neurons."""
+    conversion = normalise(to_gated_rnn(LinearSelfAttention(3, 3, key=KEY), form))
+    hidden = normalise(corrupted(to_gated_rnn(LinearSelfAttention(3, 3, key=KEY), form), *kinds))
+    queries = np.asarray(conversion.lam) == 0
+    np.testing.assert_allclose(hidden.w_in_m[queries], np.eye(3, 4), atol=1e-12)
+    np.testing.assert_allclose(hidden.w_in_x[queries], np.eye(4)[[3, 3, 3]], atol=1e-12)
+    assert_close(hidden.lam, conversion.lam)
+    reads = np.argmax(np.abs(np.asarray(hidden.w_out_x)[:, queries]), 1)
+    assert np.all(np.diff(reads) >= 0)
+
+
+def test_branches_are_put_right():
+    """The constant is read in x at the input, the memory in m at the output."""
+    rnn = to_gated_rnn(LinearSelfAttention(3, 3, key=KEY))
+    exchanged = GatedRNN.from_weights(rnn.lam, rnn.w_in_x, rnn.w_in_m, rnn.w_out_x, rnn.w_out_m, rnn.readout)
+    normalised = normalise(exchanged)
+    memory = np.asarray(normalised.lam) == 1
+    assert not np.any(normalised.w_in_m[:, -1])
+    assert not np.any(np.asarray(normalised.w_out_x)[:, memory])
 
 
 def test_dense_recurrence_is_refused():

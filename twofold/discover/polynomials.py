@@ -19,7 +19,11 @@ def instantaneous_polynomials(
 
     **Raises:** `InputError` for any other layer.
     """
-    tensor = _tensor(layer)
+    return collected(_tensor(layer))
+
+
+def collected(tensor: Float[np.ndarray, "out v v v v"]) -> Float[np.ndarray, "out monomials"]:
+    """The coefficients of 4-linear forms whose four arguments are the same x~ = (x, 1), in the order of `monomials`."""
     variables = tensor.shape[1]
     number = {monomial: n for n, monomial in enumerate(monomials(variables - 1))}
     index = [number[tuple(sorted(i))] for i in itertools.product(range(variables), repeat=4)]

@@ -40,12 +40,20 @@ class Pruned(NamedTuple):
         return self.removals[-1].error if self.removals else 0.0
 
 
+class Neuron(NamedTuple):
+    number: int | None
+    """In the network that was given."""
+    w_in_m: Matrix
+    w_in_x: Matrix
+    lam: float
+
+
 class Network(NamedTuple):
     """What is left while pruning: hidden states `h` over all sequences, and what reads them."""
 
-    names: list[tuple[int | None, Matrix, Matrix, float]]
-    """Of each neuron: its index, rows of w_in_m and w_in_x, lambda."""
+    neurons: list[Neuron]
     rows: list[int | None]
+    """The numbers that the gate rows had."""
     h: Matrix
     w_m: Matrix
     w_x: Matrix
@@ -60,10 +68,12 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
 
     Neurons and gate rows go one at a time, the least missed first. What a neuron holds is first handed over to those
     that remain, as far as it is a linear mixture of them, and likewise for gate rows: so dead neurons, duplicates and
-    all linear dependences vanish without loss, wherever training has left the weights small or not. The neurons near
-    lambda = 1 and 0 are first joined by such of exactly 1 and 0, whose products are purely of second or of first degree,
-    and are theirs otherwise: what training has left impure is then not needed. At last, gate rows that act together like
-    one, as their kernels are proportional to one of rank 1, are merged.
+    all linear dependences vanish without loss, wherever training has left the weights small or not. Then gate rows that
+    act together like one, as their kernels are proportional to one of rank 1, are merged.
+
+    All this is also tried with other neurons in the place of those near lambda = 1 and 0: such of exactly 1 and 0, whose
+    products are theirs but purely of second or of first degree. That is the result if it is smaller, which it is where
+    training has left something impure that cancels.
 
     **Arguments:**
 
@@ -85,56 +95,65 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     if rnn.hidden_size == 0:
         return Pruned(rnn, ())
     xs = np.asarray(jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size)), np.float64)
-    own = list(zip(range(rnn.hidden_size), w_in_m, w_in_x, np.asarray(rnn.lam, np.float64), strict=True))
+    lam = np.asarray(rnn.lam, np.float64)
+    own = [Neuron(*neuron) for neuron in zip(range(len(lam)), w_in_m, w_in_x, lam, strict=True)]
+    rows: list[int | None] = list(range(rnn.gate_size))
+    network = Network(own, rows, _states(own, xs), w_out_m, w_out_x, readout)
     pure = _pure_neurons(rnn)
-    unread = np.zeros((rnn.gate_size, len(pure)))
-    network = Network(
-        own + pure,
-        list(range(rnn.gate_size)),
-        _states(own + pure, xs),
-        np.concatenate([w_out_m, unread], 1),
-        np.concatenate([w_out_x, unread], 1),
-        readout,
+    joined = network._replace(
+        neurons=own + pure,
+        h=np.concatenate([network.h, _states(pure, xs)], 1),
+        w_m=np.pad(w_out_m, [(0, 0), (0, len(pure))]),
+        w_x=np.pad(w_out_x, [(0, 0), (0, len(pure))]),
     )
     target = network.outputs()
-    removals: list[Removal] = []
-    network = _eliminate(network, target, tolerance, removals, only_given=True)
-    network = _eliminate(network, target, tolerance, removals)
-    network = _merge_rows(network, target, tolerance, removals)
-    return Pruned(_rebuilt(network, rnn), tuple(removals))
+    of_own: list[Removal] = []
+    of_all: list[Removal] = []
+    joined = _eliminate(joined, target, tolerance, of_all, only_given=True)
+    results = []
+    for start, removals in ((network, of_own), (joined, of_all)):
+        left = _eliminate(start, target, tolerance, removals)
+        results.append((_merge_rows(left, target, tolerance, removals), removals))
+    found, removals = min(results, key=lambda result: len(result[0].neurons) + len(result[0].rows))
+    return Pruned(_rebuilt(found, rnn), tuple(removals))
 
 
-def _pure_neurons(rnn: GatedRNN) -> list:
+def _pure_neurons(rnn: GatedRNN) -> list[Neuron]:
     """Neurons of lambda 1 and 0 that hold what those near to it hold, of each degree apart: as many as are independent."""
     d, pure = rnn.in_size, []
     memory, forget, _ = neuron_roles(rnn)
     one = np.eye(d + 1)[-1]
     for lam, role in ((1.0, memory), (0.0, forget)):
+        if not np.any(role):
+            continue
         m, x = (np.asarray(w, np.float64)[role] for w in (rnn.w_in_m, rnn.w_in_x))
         second = m * (one == 0), x * (one == 0)
         first = (m[:, -1:] * x + x[:, -1:] * m) * (one == 0)
         for left, right in (second, (first, np.tile(one, (len(first), 1))), (one[None], one[None])):
             forms = left[:, :, None] * right[:, None, :]
-            vectors = (forms + np.swapaxes(forms, 1, 2)).reshape(len(forms), -1)
+            vectors = (forms + np.swapaxes(forms, 1, 2)).reshape(-1, (d + 1) ** 2)
             chosen, _ = spanning_subset(vectors, 1e-10)
-            pure += [(None, left[i], right[i], lam) for i in chosen]
+            pure += [Neuron(None, left[i], right[i], lam) for i in chosen]
     return pure
 
 
-def _states(neurons: list, xs: Matrix) -> Matrix:
-    _, w_m, w_x, lam = (np.array(part) for part in zip(*neurons, strict=True))
+def _weights(neurons: list[Neuron], in_size: int) -> tuple[Matrix, Matrix, Matrix]:
+    """lambda, w_in_m, w_in_x."""
+    rows = np.array([[neuron.w_in_m, neuron.w_in_x] for neuron in neurons]).reshape(-1, 2, in_size + 1)
+    return np.array([neuron.lam for neuron in neurons]), rows[:, 0], rows[:, 1]
+
+
+def _states(neurons: list[Neuron], xs: Matrix) -> Matrix:
+    lam, w_m, w_x = _weights(neurons, xs.shape[2])
     tokens = np.concatenate([xs, np.ones_like(xs[..., :1])], 2)
     h = (tokens @ w_m.T) * (tokens @ w_x.T)
     for t in range(1, xs.shape[1]):
         h[:, t] += lam * h[:, t - 1]
-    return h.reshape(-1, len(lam))
+    return h.reshape(xs.shape[0] * xs.shape[1], len(lam))
 
 
 def _rebuilt(network: Network, rnn: GatedRNN) -> GatedRNN:
-    n = len(network.names)
-    w_m, w_x = (np.array([name[i] for name in network.names]).reshape(n, rnn.in_size + 1) for i in (1, 2))
-    lam = np.array([name[3] for name in network.names])
-    weights = lam, w_m, w_x, network.w_m, network.w_x, network.readout
+    weights = *_weights(network.neurons, rnn.in_size), network.w_m, network.w_x, network.readout
     pruned = GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in weights))
     return normalise(pruned)
 
@@ -145,7 +164,7 @@ def _eliminate(
     """Take neurons and gate rows away, or only the neurons given, while the outputs stay within the tolerance."""
     limit, size = tolerance * np.linalg.norm(target), max(float(np.linalg.norm(target)), np.finfo(float).tiny)
     needed: set[tuple[str, int]] = set()
-    neurons, rows = list(range(len(network.names))), list(range(len(network.rows)))
+    neurons, rows = list(range(len(network.neurons))), list(range(len(network.rows)))
     while True:
         h, w_m, w_x, readout = network[2:]
         m, x = h @ w_m.T, h @ w_x.T
@@ -159,7 +178,8 @@ def _eliminate(
             (cost, kind, i)
             for kind, (names, all_costs) in costs.items()
             for i, (name, cost) in enumerate(zip(names, all_costs, strict=True))
-            if (kind, name) not in needed and not (only_given and (kind == "gate row" or network.names[i][0] is None))
+            if (kind, name) not in needed
+            and not (only_given and (kind == "gate row" or network.neurons[i].number is None))
         ]
         if not candidates:
             return network
@@ -172,7 +192,7 @@ def _eliminate(
         if moved > limit:
             needed.add((kind, name))
             continue
-        number = network.names[i][0] if kind == "neuron" else network.rows[i]
+        number = network.neurons[i].number if kind == "neuron" else network.rows[i]
         if kind == "gate row" or number is not None:
             removals.append(Removal(kind, number, moved / size))
         (neurons if kind == "neuron" else rows).pop(i)
@@ -180,11 +200,11 @@ def _eliminate(
 
 
 def _without_neuron(network: Network, i: int) -> Network:
-    rest = np.delete(np.arange(len(network.names)), i)
+    rest = np.delete(np.arange(len(network.neurons)), i)
     mixture = _substitute(network.h, i, rest)
     w_m, w_x = (w[:, rest] + np.outer(w[:, i], mixture) for w in (network.w_m, network.w_x))
-    names = network.names[:i] + network.names[i + 1 :]
-    return network._replace(names=names, h=network.h[:, rest], w_m=w_m, w_x=w_x)
+    neurons = network.neurons[:i] + network.neurons[i + 1 :]
+    return network._replace(neurons=neurons, h=network.h[:, rest], w_m=w_m, w_x=w_x)
 
 
 def _without_row(network: Network, products: Matrix, i: int) -> Network:
@@ -234,8 +254,8 @@ def _merge_rows(network: Network, target: Matrix, tolerance: float, removals: li
 def _proportional(kernels: Matrix, readout: Matrix, tolerance: float) -> list[tuple[int, ...]]:
     """Pairs and triples of rows whose sums for all outputs are, nearly, multiples of one kernel; the nearest first."""
     found = []
-    flat = kernels.reshape(len(kernels), -1)
-    for number in (2, 3):
+    flat = kernels.reshape(len(kernels), kernels.shape[1] ** 2)
+    for number in range(2, min(len(flat), 3) + 1):
         groups = np.array(list(combinations(range(len(flat)), number)), int).reshape(-1, number)
         # D_J K_J is of rank 1 if the product of its Gram factors is.
         d, k = readout[:, groups].transpose(1, 0, 2), flat[groups]

@@ -189,7 +189,7 @@ WAYS: dict[str, Way] = {
     "  and 4, 8, 16 tokens, in turn": _curriculum([4, 8, 16], SMALL),
     "Muon, 40 + 40, 12 tokens": _descent(SMALL, _muon),
     "L-BFGS, 40 + 40, 12 tokens": _lbfgs(SMALL),
-    "Levenberg-Marquardt, 20 + 20": _least_squares(LeastSquares(hidden_size=20, gate_size=20, steps=150, starts=1)),
-    "Levenberg-Marquardt, 24 + 32": _least_squares(LeastSquares()),
+    "Levenberg-Marquardt, 20 + 20": _least_squares(LeastSquares(gate_size=20, steps=200, starts=1)),
+    "Levenberg-Marquardt, 20 + 30": _least_squares(LeastSquares()),
 }
 """By name: sizes are hidden neurons + gate rows."""

@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ..layers import GatedRNN, LinearSelfAttention
+from ..layers.gated_rnn import nu_of
 from ..layers.layer import Layer
 from ..train import adamw_cosine
 
@@ -57,11 +59,11 @@ class LeastSquares(NamedTuple):
 
     size: int = 4
     """d, the size of tokens and of the teacher."""
-    hidden_size: int = 24
-    gate_size: int = 32
+    hidden_size: int = 20
+    gate_size: int = 30
     time: int = 8
-    steps: int = 100
-    starts: int = 4
+    steps: int = 60
+    starts: int = 5
     """How many students may be begun: the next if the one before is stuck above `enough`."""
     enough: float = 1e-12
     """The loss that a student must reach."""
@@ -71,8 +73,9 @@ class LeastSquares(NamedTuple):
         return Recipe(self.size).teacher(key)
 
     def student(self, key: PRNGKeyArray) -> GatedRNN:
-        """A random student."""
-        return Recipe(self.size, self.hidden_size, self.gate_size).student(key)
+        """A random student, lambda of density 2 lambda: attention takes more memories than queries."""
+        uniform = Recipe(self.size, self.hidden_size, self.gate_size).student(key)
+        return eqx.tree_at(lambda rnn: rnn.recurrent, uniform, nu_of(uniform.lam**0.5))
 
 
 def sample_tokens(key: PRNGKeyArray, time: int, batch: int, size: int) -> Float[Array, "time batch size"]:
