@@ -28,6 +28,9 @@ def test_help_has_examples(command, capsys):
     [
         ("reproduce table9", "table9"),
         ("reproduce table1 --seeds 0", "seeds is 0"),
+        ("reproduce table1 --recipe slow", "slow"),
+        ("reproduce table2 --seeds 0", "seeds is 0"),
+        ("reproduce training --seconds -1", "seconds is -1"),
         ("train classification --mixer mamba", "unknown mixer 'mamba'"),
         ("train classification --dataset Nothing", "unknown dataset 'Nothing'"),
         ("train classification --heads 5", "num_heads = 5"),

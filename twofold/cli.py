@@ -58,6 +58,8 @@ class Table1:
         out = self.out or table1.default_folder(self.recipe, self.quick)
         students, seconds = table1.reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
         console.print(table1.table(students, recipe))
+        for student in students:
+            console.print(table1.pruning_table(student))
         console.print(f"Trained in {seconds:,.0f} s. Figures, models and pictures are in {out}.")
 
 

@@ -5,25 +5,47 @@ import json
 import re
 from pathlib import Path
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
 from twofold import InputError, load
 from twofold.convert import to_gated_rnn
-from twofold.experiments import conversions, demo, growing_gru, minimal_memory, table1, table3, table4
-from twofold.layers import LinearSelfAttention
+from twofold.discover import monomials
+from twofold.experiments import (
+    conversions,
+    demo,
+    figure2,
+    growing_gru,
+    minimal_memory,
+    table1,
+    table2,
+    table3,
+    table4,
+    training,
+)
+from twofold.experiments.question import polynomial_at_question
+from twofold.experiments.verdict import verdict
+from twofold.layers import GatedRNN, LinearSelfAttention
 from twofold.tasks.classification import Classification
+from twofold.tasks.in_context_regression import Recipe as Regression
+from twofold.tasks.in_context_regression import gradient_step, loss_of_step, optimal_step, predictions
+from twofold.tasks.teacher_student import LeastSquares, Recipe
 
-TINY = table1.QUICK._replace(hidden_size=6, gate_size=6, time=6, batch=8, steps=60)
+TINY = Recipe(size=2, hidden_size=6, gate_size=6, time=6, batch=8, steps=60)
+TINY_FAST = LeastSquares(size=2, hidden_size=5, gate_size=5, time=5, steps=5, starts=1)
 
 
-def test_table1_is_made_written_printed_and_made_again(tmp_path, capsys):
-    students, seconds = table1.reproduce(TINY, seeds=2, seed=3, out=tmp_path / "run", progress=False)
-    again, seconds_again = table1.reproduce(TINY, seeds=2, seed=3, out=tmp_path / "run", progress=False)
+@pytest.mark.parametrize(("recipe", "seeds"), [(TINY, 2), (TINY_FAST, 1)], ids=["paper", "fast"])
+def test_table1_is_made_written_printed_and_made_again(tmp_path, capsys, recipe, seeds):
+    students, seconds = table1.reproduce(recipe, seeds=seeds, seed=3, out=tmp_path / "run", progress=False)
+    again, seconds_again = table1.reproduce(recipe, seeds=seeds, seed=3, out=tmp_path / "run", progress=False)
     assert [s.figures for s in students] == [s.figures for s in again]
-    assert seconds == seconds_again
-    Console(width=200).print(table1.table(students, TINY))
+    assert seconds == seconds_again > 0
+    Console(width=200).print(table1.table(students, recipe))
     printed = capsys.readouterr().out
     assert "4.97e-08" in printed
     assert f"{students[0].figures.loss:.2e}" in printed
@@ -35,6 +57,135 @@ def test_table1_is_made_written_printed_and_made_again(tmp_path, capsys):
         assert (folder / "weights.png").stat().st_size > 10_000
         xs = np.random.default_rng(i).normal(size=(5, 2))
         np.testing.assert_array_equal(load(folder / "pruned")(xs), student.pruned(xs))
+
+
+def test_both_recipes_have_the_same_teachers(assert_close):
+    """That of one million steps and that of seconds can be compared student by student."""
+    assert_close(table1._teachers(TINY, 2, 3), table1._teachers(TINY_FAST, 2, 3))
+
+
+def test_students_are_begun_again_until_one_succeeds():
+    teacher = LinearSelfAttention(2, 2, key=jax.random.key(0))
+    hopeless = GatedRNN(2, 2, hidden_size=1, gate_size=1, key=jax.random.key(1))
+    able = GatedRNN(2, 2, hidden_size=10, gate_size=12, key=jax.random.key(2))
+    recipe = LeastSquares(size=2, time=6, steps=40, enough=1e-6)
+    network, curve = table1.first_to_succeed(recipe, [hopeless, able, hopeless], teacher, progress=False)
+    assert network.hidden_size == 10
+    assert curve.losses[-1] <= 1e-6
+    assert np.all(np.diff(curve.losses) <= 0)
+    assert np.all(np.diff(curve.seconds) >= 0)
+    network, _ = table1.first_to_succeed(recipe._replace(enough=0.0), [able, hopeless], teacher, progress=False)
+    assert network.hidden_size == 10
+
+
+def test_verdicts_say_by_how_much():
+    assert "reached" in verdict(1.0, 1.0)
+    assert "missed 3x" in verdict(3.0, 1.0)
+    assert "missed 1.5x" in verdict(1.5, 1.0, "off by 0.5")
+    assert "off by 0.5" in verdict(1.5, 1.0, "off by 0.5")
+
+
+def test_figure2_shows_the_student_of_table1(tmp_path, capsys):
+    recipe = LeastSquares(size=2, hidden_size=10, gate_size=12, time=6)
+    student, kernels = figure2.reproduce(recipe, out=tmp_path, progress=False)
+    written = json.loads((tmp_path / "table1.json").read_text())["students"][0]
+    assert table1.Figures(**written) == student.figures
+    assert student.figures.loss < 1e-15
+    assert (student.figures.memory, student.figures.forget, student.figures.other) == (3, 2, 0)
+    assert kernels.error < 1e-6
+    assert kernels.student.shape == kernels.teacher.shape == (2, 3, 2)
+    assert (tmp_path / "figure2.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "figure2.json").read_text())["kernel_error"] == kernels.error
+    Console(width=200).print(figure2.table(student, kernels))
+    assert f"{kernels.error:.1e}" in capsys.readouterr().out
+
+
+def test_kernels_of_a_conversion_are_its_source(normal):
+    attention = LinearSelfAttention.from_weights(*(normal(n, 3, 3) for n in "vkq"))
+    other = LinearSelfAttention.from_weights(*(normal(n, 3, 3) for n in "abc"))
+    rnn = to_gated_rnn(attention, "compact")
+    assert figure2.kernels(rnn, attention).error < 1e-12
+    assert figure2.kernels(rnn, other).error > 0.1
+
+
+TINY_REGRESSION = Regression(time=4, in_size=2, out_size=2, hidden_size=6, gate_size=6, batch=8, steps=40)
+
+
+def test_table2_is_made_written_printed_and_made_again(tmp_path, capsys):
+    students, seconds = table2.reproduce(TINY_REGRESSION, seeds=2, seed=3, out=tmp_path, progress=False)
+    again, seconds_again = table2.reproduce(TINY_REGRESSION, seeds=2, seed=3, out=tmp_path, progress=False)
+    assert (students, seconds) == (again, seconds_again)
+    assert len(students[0].coefficients) == 2
+    assert students[0] != students[1]
+    Console(width=200).print(table2.table(students, TINY_REGRESSION))
+    printed = capsys.readouterr().out
+    assert "missed" in printed
+    assert f"{np.mean([s.residual_norm for s in students]):.2e}" in printed
+    written = json.loads((tmp_path / "table2.json").read_text())
+    assert written["one step"]["coefficient"] == 1 / (4 + 2 - 0.2)
+    assert (tmp_path / "seed-1" / "network" / "model.safetensors").is_file()
+    with pytest.raises(InputError, match="seeds is 0"):
+        table2.reproduce(TINY_REGRESSION, seeds=0, out=tmp_path / "other")
+
+
+def test_gradient_descent_has_table2_of_gradient_descent(monkeypatch):
+    """The construction, scored like a trained student."""
+    recipe = Regression(time=5)
+    step = optimal_step(5)
+    rnn = to_gated_rnn(gradient_step(step), "compact")
+    monkeypatch.setattr(table2, "BATCHES", 2)
+    figures = table2._figures(recipe, rnn, np.full(100, 0.5))
+    np.testing.assert_allclose(figures.coefficients, step, rtol=1e-12)
+    assert figures.residual_norm < 1e-12
+    assert figures.one_token_norm < 1e-12
+    assert figures.training_loss == 0.5
+    np.testing.assert_allclose(figures.loss, loss_of_step(step, 5), rtol=1e-6)
+    np.testing.assert_allclose(figures.validation_loss, 2 * loss_of_step(step, 5), rtol=1e-6)
+
+
+def test_polynomial_at_the_question_is_the_function(assert_close):
+    """For lambda = 1, whatever the weights."""
+    recipe = Regression(time=4, in_size=2, out_size=2, hidden_size=5, gate_size=4)
+    student = recipe.student(jax.random.key(0))
+    student = eqx.tree_at(lambda rnn: rnn.recurrent, student, jnp.full(5, -60.0))
+    polynomial = polynomial_at_question(student, 2, 4)
+    tokens, _ = recipe.tasks(jax.random.key(1), 6)
+    first, second = np.triu_indices(5)
+    outputs = []
+    for sequence in np.asarray(tokens):
+        examples = np.concatenate([sequence[:-1], np.ones((4, 1))], 1)
+        sums = (examples.T @ examples)[first, second]
+        sums[-1] = 0  # The constant's is no variable.
+        question = np.append(sequence[-1], 1)
+        pairs = np.outer(question, question)[first, second]
+        powers = np.array([np.prod(question[list(monomial)]) for monomial in monomials(4)])
+        outputs.append(
+            sums @ polynomial.mixed @ pairs + sums @ polynomial.examples @ sums + powers @ polynomial.question
+        )
+    assert_close(np.array(outputs), predictions(student, tokens)[:, 0], rtol=1e-10)
+
+
+def test_ways_to_train_are_compared(tmp_path, monkeypatch, capsys):
+    small = Recipe(size=4, hidden_size=6, gate_size=6, time=4, batch=4)
+    ways = {
+        "curriculum, Muon": training._curriculum([2, 3], small, training._muon),
+        "L-BFGS": training._lbfgs(small, batch=8),
+        "least squares": training._least_squares(LeastSquares(hidden_size=6, gate_size=6, time=4, steps=3, starts=1)),
+    }
+    assert len(training.WAYS) >= len(ways)
+    monkeypatch.setattr(training, "WAYS", ways)
+    monkeypatch.setattr(training, "PROBE", 2)
+    results = training.compare(seconds=0.2, out=tmp_path, progress=False)
+    Console(width=200).print(training.table(results))
+    printed = capsys.readouterr().out
+    for name, result in results.items():
+        assert name in printed
+        assert result.curve.losses.shape == result.curve.seconds.shape
+        assert 0 < result.loss < 1e3
+    assert (tmp_path / "training.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "training.json").read_text())["ways"].keys() == ways.keys()
+    with pytest.raises(InputError, match="seconds is 0"):
+        training.compare(seconds=0.0, out=tmp_path)
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
@@ -49,7 +200,7 @@ def test_the_demo_does_its_whole_job(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "Classification", small)
     monkeypatch.setattr(demo, "STREAM_TOKENS", 200)
     monkeypatch.setattr(demo, "SAMPLED", (10, 100, 200))
-    monkeypatch.setattr(table1, "QUICK", TINY)
+    monkeypatch.setitem(table1.QUICK, "paper", TINY)
     figures = demo.run(tmp_path / "demo", Console(width=160))
     printed = capsys.readouterr().out
     written = json.loads((tmp_path / "demo" / "demo.json").read_text())

@@ -1,9 +1,9 @@
 """Second-order training of a gated RNN towards another layer's function."""
 
 import time as clock
-from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,68 +67,68 @@ def finetune(
     if not all(np.all(np.isfinite(w)) for w in jax.tree.leaves((weights, target))):
         raise InputError("the weights contain NaN or infinity; only finite weights can be trained")
     with jax.enable_x64(True):
-        problem = _problem(weights, target, time, seed)
-        found, losses, seconds = _descend(problem, rnn.hidden_size, steps, progress)
+        weights, target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), (weights, target))
+        sequences = _sequences(sum(w.size for w in weights), target, time, seed)
+        found, losses, seconds = _descend(weights, sequences, steps, progress)
     return Finetuned(GatedRNN.from_weights(*(w.astype(rnn.readout.dtype) for w in found)), losses, seconds)
 
 
-class Problem(NamedTuple):
-    """Least squares: weights from which the misses should be made small."""
-
-    flat: np.ndarray
-    unravel: Callable[[Array], tuple[Array, ...]]
-    missed: Callable[[np.ndarray], np.ndarray]
-    """All differences of outputs, so scaled that their squares sum to the loss."""
-    jacobian: Callable[[np.ndarray], np.ndarray]
-    power: float
-    """The mean square of what is to be matched."""
+Weights = tuple[Float[Array, " n"], Array, Array, Array, Array, Array]
 
 
-def _problem(weights, target, time, seed) -> Problem:
-    weights, target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), (weights, target))
-    flat, unravel = ravel_pytree(weights)
-    sequences = -(-RESIDUALS * flat.size // (time * target.out_size))
-    xs = jax.random.normal(jax.random.key(seed), (sequences, time, target.in_size))
-    ys = jax.jit(jax.vmap(target))(xs)
+class Sequences(NamedTuple):
+    """What is to be matched."""
 
-    def residuals(flat, x, y):
-        return ((_outputs(unravel(flat), x) - y) / (2 * ys.size) ** 0.5).ravel()
-
-    # The residuals of one sequence depend on no other, so that the reverse mode is cheap.
-    every, slopes = (jax.jit(jax.vmap(f, (None, 0, 0))) for f in (residuals, jax.jacrev(residuals)))
-
-    def missed(flat):
-        return np.asarray(every(flat, xs, ys)).ravel()
-
-    def jacobian(flat):
-        return np.asarray(slopes(flat, xs, ys)).reshape(-1, flat.size)
-
-    return Problem(np.asarray(flat), unravel, missed, jacobian, float(jnp.mean(ys**2)))
+    xs: Float[Array, "sequences time in"]
+    ys: Float[Array, "sequences time out"]
 
 
-def _outputs(weights, x):
+def _sequences(parameters: int, target: Layer, time: int, seed: int) -> Sequences:
+    number = -(-RESIDUALS * parameters // (time * target.out_size))
+    xs = jax.random.normal(jax.random.key(seed), (number, time, target.in_size))
+    return Sequences(xs, eqx.filter_jit(jax.vmap(target))(xs))
+
+
+def _misses(weights: Weights, x: Array, y: Array) -> Array:
+    """Of one sequence."""
     lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
     tokens = jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1)
     h = linear_scan(lam, (tokens @ w_in_m.T) * (tokens @ w_in_x.T), jnp.zeros_like(lam))
-    return ((h @ w_out_m.T) * (h @ w_out_x.T)) @ readout.T
+    return (((h @ w_out_m.T) * (h @ w_out_x.T)) @ readout.T - y).ravel()
 
 
-def _descend(problem: Problem, n: int, steps: int, progress: bool):
-    flat, unravel, missed, jacobian, power = problem
+@jax.jit
+def _all_misses(weights: Weights, sequences: Sequences) -> Array:
+    """So scaled that their squares sum to the loss."""
+    return jax.vmap(_misses, (None, 0, 0))(weights, *sequences).ravel() / (2 * sequences.ys.size) ** 0.5
+
+
+@jax.jit
+def _jacobian(weights: Weights, sequences: Sequences) -> Array:
+    """(misses, parameters). Those of one sequence depend on no other, so that the reverse mode is cheap."""
+    slopes = jax.vmap(jax.jacrev(_misses), (None, 0, 0))(weights, *sequences)
+    size = sequences.ys.size
+    return jnp.concatenate([slope.reshape(size, -1) for slope in slopes], 1) / (2 * size) ** 0.5
+
+
+def _descend(weights: Weights, sequences: Sequences, steps: int, progress: bool):
+    start, n = clock.perf_counter(), weights[0].size
+    raveled, unravel = ravel_pytree(weights)
+    flat = np.asarray(raveled)
     lower, upper = np.full(flat.size, -np.inf), np.full(flat.size, np.inf)
     lower[:n], upper[:n] = 0, 1
-    damping, start = 1.0, clock.perf_counter()
-    misses = missed(flat)
+    damping, enough = 1.0, EXACT * float(jnp.mean(sequences.ys**2))
+    misses = np.asarray(_all_misses(weights, sequences))
     losses, seconds = [float(misses @ misses)], [clock.perf_counter() - start]
     with _progress_bar(progress) as bar:
         task = bar.add_task("fitting", total=steps, loss=losses[0])
         for _ in range(steps):
-            slopes = jacobian(flat)
+            slopes = np.asarray(_jacobian(unravel(jnp.asarray(flat)), sequences))
             normal, gradient = slopes.T @ slopes, slopes.T @ misses
             held = ((flat <= lower) & (gradient > 0)) | ((flat >= upper) & (gradient < 0))
             while damping < MOST_DAMPING:
                 trial = np.clip(flat - _step(normal, gradient, held, damping), lower, upper)
-                misses = missed(trial)
+                misses = np.asarray(_all_misses(unravel(jnp.asarray(trial)), sequences))
                 if misses @ misses < losses[-1]:
                     break
                 damping *= 4
@@ -138,7 +138,7 @@ def _descend(problem: Problem, n: int, steps: int, progress: bool):
             losses.append(float(misses @ misses))
             seconds.append(clock.perf_counter() - start)
             bar.update(task, advance=1, loss=losses[-1])
-            if losses[-1] <= EXACT * power:
+            if losses[-1] <= enough:
                 break
         bar.update(task, completed=steps)
     return unravel(jnp.asarray(flat)), np.array(losses), np.array(seconds)

@@ -21,8 +21,8 @@ class Removal(NamedTuple):
     """One thing that `prune` took away."""
 
     what: Kind
-    number: int | None
-    """In the network that was given; None for a row that others had been merged into."""
+    number: int
+    """In the network that was given."""
     error: float
     """How far the outputs were then from those at the start, relative and in root mean square."""
 
@@ -46,6 +46,8 @@ class Neuron(NamedTuple):
     w_in_m: Matrix
     w_in_x: Matrix
     lam: float
+    degree: int | None = None
+    """Of what it holds, where that is pure."""
 
 
 class Network(NamedTuple):
@@ -63,6 +65,13 @@ class Network(NamedTuple):
         return ((self.h @ self.w_m.T) * (self.h @ self.w_x.T)) @ self.readout.T
 
 
+class Pruning(NamedTuple):
+    """How far it has come."""
+
+    network: Network
+    removals: tuple[Removal, ...] = ()
+
+
 def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: int = 64, seed: int = 0) -> Pruned:
     """A smaller gated RNN of nearly the same function (paper A, section 3.2 and appendix B.2).
 
@@ -72,8 +81,9 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     act together like one, as their kernels are proportional to one of rank 1, are merged.
 
     All this is also tried with other neurons in the place of those near lambda = 1 and 0: such of exactly 1 and 0, whose
-    products are theirs but purely of second or of first degree. That is the result if it is smaller, which it is where
-    training has left something impure that cancels.
+    products are theirs but purely of second or of first degree; and then with nothing but products of a memory of
+    second and a query of first degree, if that is all there is. The smallest result is returned: a smaller one is
+    found where training has left something that is not needed, as it cancels.
 
     **Arguments:**
 
@@ -96,26 +106,24 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
         return Pruned(rnn, ())
     xs = np.asarray(jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size)), np.float64)
     lam = np.asarray(rnn.lam, np.float64)
-    own = [Neuron(*neuron) for neuron in zip(range(len(lam)), w_in_m, w_in_x, lam, strict=True)]
+    neurons = [Neuron(*neuron) for neuron in zip(range(len(lam)), w_in_m, w_in_x, lam, strict=True)]
     rows: list[int | None] = list(range(rnn.gate_size))
-    network = Network(own, rows, _states(own, xs), w_out_m, w_out_x, readout)
-    pure = _pure_neurons(rnn)
+    network = Network(neurons, rows, _states(neurons, xs), w_out_m, w_out_x, readout)
+    added = _pure_neurons(rnn)
     joined = network._replace(
-        neurons=own + pure,
-        h=np.concatenate([network.h, _states(pure, xs)], 1),
-        w_m=np.pad(w_out_m, [(0, 0), (0, len(pure))]),
-        w_x=np.pad(w_out_x, [(0, 0), (0, len(pure))]),
+        neurons=neurons + added,
+        h=np.concatenate([network.h, _states(added, xs)], 1),
+        w_m=np.pad(w_out_m, [(0, 0), (0, len(added))]),
+        w_x=np.pad(w_out_x, [(0, 0), (0, len(added))]),
     )
     target = network.outputs()
-    of_own: list[Removal] = []
-    of_all: list[Removal] = []
-    joined = _eliminate(joined, target, tolerance, of_all, only_given=True)
-    results = []
-    for start, removals in ((network, of_own), (joined, of_all)):
-        left = _eliminate(start, target, tolerance, removals)
-        results.append((_merge_rows(left, target, tolerance, removals), removals))
-    found, removals = min(results, key=lambda result: len(result[0].neurons) + len(result[0].rows))
-    return Pruned(_rebuilt(found, rnn), tuple(removals))
+    own = _eliminate(Pruning(network), target, tolerance)
+    pure = _eliminate(Pruning(joined), target, tolerance, only_given=True)
+    pure = _eliminate(_without_kinds(pure, target, tolerance), target, tolerance)
+    attention = _eliminate(_memories_times_queries(pure, target, tolerance), target, tolerance)
+    results = [_merge_rows(pruning, target, tolerance) for pruning in (own, pure, attention)]
+    found, removals = min(results, key=lambda pruning: len(pruning.network.neurons) + len(pruning.network.rows))
+    return Pruned(_rebuilt(found, rnn), removals)
 
 
 def _pure_neurons(rnn: GatedRNN) -> list[Neuron]:
@@ -129,11 +137,12 @@ def _pure_neurons(rnn: GatedRNN) -> list[Neuron]:
         m, x = (np.asarray(w, np.float64)[role] for w in (rnn.w_in_m, rnn.w_in_x))
         second = m * (one == 0), x * (one == 0)
         first = (m[:, -1:] * x + x[:, -1:] * m) * (one == 0)
-        for left, right in (second, (first, np.tile(one, (len(first), 1))), (one[None], one[None])):
+        degrees = {2: second, 1: (first, np.tile(one, (len(first), 1))), 0: (one[None], one[None])}
+        for degree, (left, right) in degrees.items():
             forms = left[:, :, None] * right[:, None, :]
             vectors = (forms + np.swapaxes(forms, 1, 2)).reshape(-1, (d + 1) ** 2)
             chosen, _ = spanning_subset(vectors, 1e-10)
-            pure += [Neuron(None, left[i], right[i], lam) for i in chosen]
+            pure += [Neuron(None, left[i], right[i], lam, degree) for i in chosen]
     return pure
 
 
@@ -158,12 +167,11 @@ def _rebuilt(network: Network, rnn: GatedRNN) -> GatedRNN:
     return normalise(pruned)
 
 
-def _eliminate(
-    network: Network, target: Matrix, tolerance: float, removals: list[Removal], only_given: bool = False
-) -> Network:
+def _eliminate(pruning: Pruning, target: Matrix, tolerance: float, only_given: bool = False) -> Pruning:
     """Take neurons and gate rows away, or only the neurons given, while the outputs stay within the tolerance."""
     limit, size = tolerance * np.linalg.norm(target), max(float(np.linalg.norm(target)), np.finfo(float).tiny)
     needed: set[tuple[str, int]] = set()
+    network, removals = pruning
     neurons, rows = list(range(len(network.neurons))), list(range(len(network.rows)))
     while True:
         h, w_m, w_x, readout = network[2:]
@@ -182,7 +190,7 @@ def _eliminate(
             and not (only_given and (kind == "gate row" or network.neurons[i].number is None))
         ]
         if not candidates:
-            return network
+            return Pruning(network, removals)
         _, kind, i = min(candidates)
         if kind == "neuron":
             trial, name = _without_neuron(network, i), neurons[i]
@@ -193,10 +201,48 @@ def _eliminate(
             needed.add((kind, name))
             continue
         number = network.neurons[i].number if kind == "neuron" else network.rows[i]
-        if kind == "gate row" or number is not None:
-            removals.append(Removal(kind, number, moved / size))
+        if number is not None:
+            removals += (Removal(kind, number, moved / size),)
         (neurons if kind == "neuron" else rows).pop(i)
         network = trial
+
+
+def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
+    """Each gate row as two, of which each multiplies memories of one branch with queries of the other, if all else cancels."""
+    network = pruning.network
+    memory, query = (
+        np.array([(neuron.lam, neuron.degree) == kind for neuron in network.neurons], bool) for kind in ((1, 2), (0, 1))
+    )
+    trial = network._replace(
+        rows=network.rows + [None] * len(network.rows),
+        w_m=np.concatenate([network.w_m, network.w_x]) * memory,
+        w_x=np.concatenate([network.w_x, network.w_m]) * query,
+        readout=np.concatenate([network.readout, network.readout], 1),
+    )
+    moved = np.linalg.norm(trial.outputs() - target)
+    return pruning._replace(network=trial) if moved <= tolerance * np.linalg.norm(target) else pruning
+
+
+def _without_kinds(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
+    """Do without all pure neurons of one lambda and degree where that can be, the least missed first.
+
+    One alone may be missed where all are not: x_1^2 times x_2 cancels x_1 x_2 times x_1.
+    """
+    limit, network = tolerance * np.linalg.norm(target), pruning.network
+    while kinds := {(neuron.lam, neuron.degree) for neuron in network.neurons if neuron.degree is not None}:
+        trials = []
+        for kind in sorted(kinds):
+            rest = np.array([(neuron.lam, neuron.degree) != kind for neuron in network.neurons])
+            kept = [neuron for neuron, keep in zip(network.neurons, rest, strict=True) if keep]
+            trial = network._replace(
+                neurons=kept, h=network.h[:, rest], w_m=network.w_m[:, rest], w_x=network.w_x[:, rest]
+            )
+            trials.append((float(np.linalg.norm(trial.outputs() - target)), trial))
+        moved, trial = min(trials, key=lambda tried: tried[0])
+        if moved > limit:
+            break
+        network = trial
+    return pruning._replace(network=network)
 
 
 def _without_neuron(network: Network, i: int) -> Network:
@@ -231,9 +277,10 @@ def _substitute(features, i, rest):
     return np.linalg.lstsq(features[:, rest], features[:, i], rcond=1e-10)[0] * scale[i] / scale[rest]
 
 
-def _merge_rows(network: Network, target: Matrix, tolerance: float, removals: list[Removal]) -> Network:
+def _merge_rows(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
     """Put one gate row in the place of two or three whose kernels, for every output, are proportional to one of rank 1."""
     limit, size = tolerance * np.linalg.norm(target), float(np.linalg.norm(target))
+    network, removals = pruning
     merged = True
     while merged:
         merged = False
@@ -245,10 +292,11 @@ def _merge_rows(network: Network, target: Matrix, tolerance: float, removals: li
             trial = _with_one_row(network, kernels, scale, list(group))
             moved = float(np.linalg.norm(trial.outputs() - target))
             if moved <= limit:
-                removals += [Removal("gate row", network.rows[i], moved / size) for i in group]
+                numbers = [network.rows[i] for i in group]
+                removals += tuple(Removal("gate row", number, moved / size) for number in numbers if number is not None)
                 network, merged = trial, True
                 break
-    return network
+    return Pruning(network, removals)
 
 
 def _proportional(kernels: Matrix, readout: Matrix, tolerance: float) -> list[tuple[int, ...]]:

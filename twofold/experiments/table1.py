@@ -42,6 +42,8 @@ QUICK: dict[str, Recipe | LeastSquares] = {
 }
 PRUNED_TO = {Recipe: 0.03, LeastSquares: 1e-6}
 """Tolerance of `prune`. Gradient descent leaves more than rounding in what is not needed; fine-tuning restores the loss."""
+TOLERANCES = (1e-4, 1e-3, 1e-2)
+"""At which pruning is reported, too."""
 TOKENS = 32
 """Length of the sequences that losses and scores are measured on."""
 
@@ -73,6 +75,19 @@ class Figures(NamedTuple):
 PUBLISHED = Figures(4.97e-8, 4.52e-8, 2.06e-10, 3.74e-4, memory=10, forget=4, other=0, gate_rows=13)
 
 
+class Cut(NamedTuple):
+    """What `prune` leaves at one tolerance, and what that costs."""
+
+    tolerance: float
+    memory: int
+    """Neurons of lambda = 1."""
+    forget: int
+    """Of lambda = 0."""
+    other: int
+    gate_rows: int
+    loss: float
+
+
 class Curve(NamedTuple):
     """How the loss of one student fell."""
 
@@ -89,6 +104,8 @@ class Student(NamedTuple):
     finetuned: GatedRNN
     figures: Figures
     curve: Curve
+    cuts: list[Cut]
+    """At other tolerances, too."""
 
 
 def default_folder(recipe: str, quick: bool) -> Path:
@@ -130,6 +147,7 @@ def reproduce(
             "prune_tolerance": tolerance,
             "seconds": seconds,
             "students": [student.figures._asdict() for student in students],
+            "pruning": [[cut._asdict() for cut in student.cuts] for student in students],
             "published": PUBLISHED._asdict(),
             "curves": [
                 {name: [float(f"{x:.4g}") for x in values] for name, values in student.curve._asdict().items()}
@@ -248,6 +266,17 @@ def table(students: list[Student], recipe: Recipe | LeastSquares) -> Table:
     return shown
 
 
+def pruning_table(student: Student) -> Table:
+    """What pruning leaves of a student, and what that costs, at every tolerance."""
+    shown = Table(title=f"Pruning: from a loss of {student.figures.loss:.1e}")
+    for column in ("tolerance", "memory + query + other", "gate rows", "loss"):
+        shown.add_column(column, justify="right")
+    for cut in student.cuts:
+        kept = f"{cut.memory} + {cut.forget} + {cut.other}"
+        shown.add_row(f"{cut.tolerance:.0e}", kept, str(cut.gate_rows), f"{cut.loss:.1e}")
+    return shown
+
+
 def _neurons(figures: Figures) -> str:
     return f"{figures.memory} + {figures.forget} + {figures.other}"
 
@@ -267,11 +296,11 @@ ROWS: list[tuple[str, Callable[[Figures], Any], bool]] = [
 """Name, value, and whether the paper states it."""
 
 
-def _told(value: float | str | None) -> str:
+def _told(value: float | int | str) -> str:
     return f"{value:.2e}" if isinstance(value, float) else str(value)
 
 
-def _judged(values: list, limit: float | str) -> str:
+def _judged(values: list, limit: float | int | str) -> str:
     if isinstance(limit, str):
         reached = sum(value == limit for value in values)
         return f"[green]reached[/green] by {reached} of {len(values)}" if reached else "[red]missed[/red]"
@@ -284,9 +313,11 @@ def _scored(teacher: LinearSelfAttention, network: GatedRNN, curve: Curve, toler
     kv, q = scores(network, teacher)
     discovery = decompile(network)
     error = loss(discovery.attention, teacher, xs) / loss(_silent(teacher), teacher, xs)
-    pruned = prune(network, tolerance).network
+    networks = {at: prune(network, at).network for at in sorted({*TOLERANCES, tolerance})}
+    cuts = [_cut(at, cut, float(loss(cut, teacher, xs))) for at, cut in networks.items()]
+    pruned = networks[tolerance]
     finetuned = finetune(pruned, teacher).network
-    roles = neuron_roles(pruned)
+    kept = cuts[sorted(networks).index(tolerance)]
     figures = Figures(
         loss=float(loss(network, teacher, xs)),
         kv_score=kv,
@@ -294,14 +325,19 @@ def _scored(teacher: LinearSelfAttention, network: GatedRNN, curve: Curve, toler
         polynomial_distance=polynomial_distance(network, teacher),
         decompiled=discovery.residual,
         teacher_error=float(error) ** 0.5,
-        memory=int(roles.memory.sum()),
-        forget=int(roles.forget.sum()),
-        other=int(roles.other.sum()),
-        gate_rows=pruned.gate_size,
-        pruned_loss=float(loss(pruned, teacher, xs)),
+        memory=kept.memory,
+        forget=kept.forget,
+        other=kept.other,
+        gate_rows=kept.gate_rows,
+        pruned_loss=kept.loss,
         finetuned_loss=float(loss(finetuned, teacher, xs)),
     )
-    return Student(teacher, network, pruned, finetuned, figures, curve)
+    return Student(teacher, network, pruned, finetuned, figures, curve, cuts)
+
+
+def _cut(tolerance: float, network: GatedRNN, loss: float) -> Cut:
+    memory, forget, other = (int(role.sum()) for role in neuron_roles(network))
+    return Cut(tolerance, memory, forget, other, network.gate_size, loss)
 
 
 def _silent(teacher: LinearSelfAttention) -> LinearSelfAttention:

@@ -29,6 +29,8 @@ QUICK = Recipe(
     final_learning_rate=5e-6,
     b2=0.99,
 )
+BATCHES, BATCH = 64, 4096
+"""Of fresh tasks that losses are measured on."""
 
 
 class Figures(NamedTuple):
@@ -128,18 +130,18 @@ def _figures(recipe: Recipe, network: GatedRNN, losses: np.ndarray) -> Figures:
     )
 
 
-def _expected_loss(recipe: Recipe, network: GatedRNN, variance: float, batches: int = 64, batch: int = 4096) -> float:
+def _expected_loss(recipe: Recipe, network: GatedRNN, variance: float) -> float:
     """The loss on fresh tasks: the known one of the optimal step, and what more the network has on the same tasks."""
     step = optimal_step(recipe.time, recipe.in_size)
     attention = gradient_step(step, recipe.in_size, recipe.out_size)
 
     @jax.jit
     def more(key):
-        tokens, answers = recipe.tasks(key, batch, variance)
+        tokens, answers = recipe.tasks(key, BATCH, variance)
         errors = [jnp.mean((predictions(model, tokens) - answers) ** 2) / 2 for model in (network, attention)]
         return errors[0] - errors[1]
 
-    keys = jax.random.split(jax.random.key(2**31 - 1), batches)  # training folds its keys in
+    keys = jax.random.split(jax.random.key(2**31 - 1), BATCHES)  # training folds its keys in
     return variance * loss_of_step(step, recipe.time, recipe.in_size) + float(np.mean([more(key) for key in keys]))
 
 

@@ -21,7 +21,7 @@ from .pictures import draw_lines
 from .provenance import write_json
 from .table1 import TOKENS, Curve, first_to_succeed
 
-PROBE = 200
+PROBE = 1000
 """Steps that the speed is measured over."""
 SMALL = Recipe(hidden_size=40, gate_size=40, time=12, learning_rate=5e-3, final_learning_rate=5e-8, b2=0.99)
 
@@ -31,14 +31,15 @@ class Contestant(NamedTuple):
 
     curve: Curve
     """Losses on what was trained on."""
+    steps: int
     loss: float
     """On fresh sequences of 32 tokens."""
     residual: float
     """Of `decompile`."""
 
 
-Way = Callable[[LinearSelfAttention, float, int], tuple[GatedRNN, Curve]]
-"""From a teacher, seconds and a seed to a student."""
+Way = Callable[[LinearSelfAttention, float, int], tuple[GatedRNN, Curve, int]]
+"""From a teacher, seconds and a seed to a student, how its loss fell, and the steps taken."""
 
 
 def compare(*, seconds: float = 60.0, seed: int = 0, out: Path | str, progress: bool = True) -> dict[str, Contestant]:
@@ -56,7 +57,6 @@ def compare(*, seconds: float = 60.0, seed: int = 0, out: Path | str, progress: 
         folder / "training.png",
         xlabel="seconds",
         ylabel="training loss",
-        log_x=False,
     )
     write_json(
         folder / "training.json", {"seconds": seconds, "seed": seed, "ways": {n: _told(r) for n, r in results.items()}}
@@ -67,24 +67,24 @@ def compare(*, seconds: float = 60.0, seed: int = 0, out: Path | str, progress: 
 def table(results: dict[str, Contestant]) -> Table:
     """The losses, the best last."""
     shown = Table(title="A student of attention, d = 4")
-    for column in ("", "seconds", f"loss, {TOKENS} tokens", "residual of decompile"):
+    for column in ("", "steps", "seconds", f"loss, {TOKENS} tokens", "residual of decompile"):
         shown.add_column(column, justify="left" if column == "" else "right")
     for name, r in sorted(results.items(), key=lambda item: -item[1].loss):
-        shown.add_row(name, f"{r.curve.seconds[-1]:.0f}", f"{r.loss:.1e}", f"{r.residual:.1e}")
+        shown.add_row(name, f"{r.steps:,}", f"{r.curve.seconds[-1]:.0f}", f"{r.loss:.1e}", f"{r.residual:.1e}")
     return shown
 
 
-def _measured(student: GatedRNN, curve: Curve, teacher: LinearSelfAttention) -> Contestant:
+def _measured(student: GatedRNN, curve: Curve, steps: int, teacher: LinearSelfAttention) -> Contestant:
     with jax.enable_x64(student.readout.dtype == jnp.float64):
         teacher = jax.tree.map(lambda x: jnp.asarray(x, student.readout.dtype), teacher)
         xs = sample_tokens(jax.random.key(2**31 - 1), TOKENS, 4096, teacher.in_size)
         loss = float(jax.jit(imitation_loss)(student, teacher, xs))
-        return Contestant(curve, loss, decompile(student).residual)
+        return Contestant(curve, steps, loss, decompile(student).residual)
 
 
 def _told(result: Contestant) -> dict[str, Any]:
     curve = {name: [float(f"{x:.4g}") for x in values] for name, values in result.curve._asdict().items()}
-    return {"loss": result.loss, "residual": result.residual} | curve
+    return {"steps": result.steps, "loss": result.loss, "residual": result.residual} | curve
 
 
 def _descent(recipe: Recipe, optimiser: Callable[[Recipe], optax.GradientTransformation] = Recipe.optimiser) -> Way:
@@ -102,27 +102,34 @@ def _curriculum(
     def way(teacher, seconds, seed):
         stacked = jax.tree.map(lambda x: x[None], (recipe.student(jax.random.key(seed + 1)), teacher))
         students, teachers = stacked
-        times, losses, start = [], [], 0.0
+        times, losses, start, taken = [], [], 0.0, 0
         for length in lengths:
             at = recipe._replace(time=length)
 
-            def trained(students, steps, at=at):
+            def trained(steps, records, students=students, at=at):
                 this = at._replace(steps=steps)
-                key = jax.random.key(seed + 2)
                 return fit(
-                    this.loss, students, teachers, optimiser=optimiser(this), steps=steps, key=key, progress=False
+                    this.loss,
+                    students,
+                    teachers,
+                    optimiser=optimiser(this),
+                    steps=steps,
+                    key=jax.random.key(seed + 2),
+                    records=records,
+                    progress=False,
                 )
 
-            slow = trained(students, PROBE)
-            fast = trained(students, 3 * PROBE)
+            slow, fast = trained(PROBE, 1), trained(3 * PROBE, 1)
             speed = 2 * PROBE / max(fast.seconds - slow.seconds, 1e-3)  # The rest of it is compilation.
-            found = trained(students, max(int(speed * seconds / len(lengths)), 1))
+            steps = max(int(speed * seconds / len(lengths)), 1)
+            found = trained(steps, 200)
+            taken += steps
             students = found.models
             records = found.losses.shape[1]
             times.append(start + found.seconds * np.arange(1, records + 1) / records)
             losses.append(found.losses[0])
             start = times[-1][-1]
-        return jax.tree.map(lambda x: x[0], students), Curve(np.concatenate(times), np.concatenate(losses))
+        return jax.tree.map(lambda x: x[0], students), Curve(np.concatenate(times), np.concatenate(losses)), taken
 
     return way
 
@@ -163,7 +170,7 @@ def _lbfgs(recipe: Recipe, batch: int = 256) -> Way:
                 carry, value = ten_steps(carry, None)
                 losses.append(float(value))
                 times.append(time.perf_counter() - start)
-            return carry[0], Curve(np.array(times), np.array(losses))
+            return carry[0], Curve(np.array(times), np.array(losses)), 10 * len(times)
 
     return way
 
@@ -176,7 +183,8 @@ def _least_squares(recipe: LeastSquares) -> Way:
         students = [recipe.student(key) for key in keys]
         with jax.enable_x64(True):
             students, teacher = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (students, teacher))
-            return first_to_succeed(recipe, students, teacher, progress=False)
+            network, curve = first_to_succeed(recipe, students, teacher, progress=False)
+            return network, curve, len(curve.losses) - 1
 
     return way
 

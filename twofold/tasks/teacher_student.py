@@ -65,7 +65,7 @@ class LeastSquares(NamedTuple):
     steps: int = 60
     starts: int = 5
     """How many students may be begun: the next if the one before is stuck above `enough`."""
-    enough: float = 1e-12
+    enough: float = 1e-18
     """The loss that a student must reach."""
 
     def teacher(self, key: PRNGKeyArray) -> LinearSelfAttention:
