@@ -22,6 +22,8 @@ EXACT = 1e-26
 """A loss this small, relative to the target's mean square, is that of rounding."""
 RESIDUALS = 3
 """Outputs to match for each parameter."""
+MOST_PARAMETERS = 10_000
+"""Their normal equations take 0.8 GB, the Jacobian three times as much."""
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e10
 """Relative to the diagonal of the normal equations: what keeps them definite, and where no step lowers the loss."""
 
@@ -53,7 +55,8 @@ def finetune(
 
     **Returns:** the network, in the dtype of `rnn`, and how the loss fell.
 
-    **Raises:** `InputError` if sizes differ, for a dense recurrence, and for weights that are not finite.
+    **Raises:** `InputError` if sizes differ, for a dense recurrence, for weights that are not finite, and for more than
+    10,000 of them: prune the network first.
     """
     neuron_roles(rnn)
     if (rnn.in_size, rnn.out_size) != (target.in_size, target.out_size):
@@ -66,9 +69,14 @@ def finetune(
     weights = rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout
     if not all(np.all(np.isfinite(w)) for w in jax.tree.leaves((weights, target))):
         raise InputError("the weights contain NaN or infinity; only finite weights can be trained")
+    parameters = sum(w.size for w in weights)
+    if parameters > MOST_PARAMETERS:
+        raise InputError(
+            f"the RNN has {parameters:,} parameters; second-order steps are for up to {MOST_PARAMETERS:,}: prune it first"
+        )
     with jax.enable_x64(True):
         weights, target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), (weights, target))
-        sequences = _sequences(sum(w.size for w in weights), target, time, seed)
+        sequences = _sequences(parameters, target, time, seed)
         found, losses, seconds = _descend(weights, sequences, steps, progress)
     return Finetuned(GatedRNN.from_weights(*(w.astype(rnn.readout.dtype) for w in found)), losses, seconds)
 

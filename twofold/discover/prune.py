@@ -120,8 +120,10 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     own = _eliminate(Pruning(network), target, tolerance)
     pure = _eliminate(Pruning(joined), target, tolerance, only_given=True)
     pure = _eliminate(_without_kinds(pure, target, tolerance), target, tolerance)
-    attention = _eliminate(_memories_times_queries(pure, target, tolerance), target, tolerance)
-    results = [_merge_rows(pruning, target, tolerance) for pruning in (own, pure, attention)]
+    tried = [own, pure]
+    if (attention := _memories_times_queries(pure, target, tolerance)) is not None:
+        tried.append(_eliminate(attention, target, tolerance))
+    results = [_merge_rows(pruning, target, tolerance) for pruning in tried]
     found, removals = min(results, key=lambda pruning: len(pruning.network.neurons) + len(pruning.network.rows))
     return Pruned(_rebuilt(found, rnn), removals)
 
@@ -207,8 +209,8 @@ def _eliminate(pruning: Pruning, target: Matrix, tolerance: float, only_given: b
         network = trial
 
 
-def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
-    """Each gate row as two, of which each multiplies memories of one branch with queries of the other, if all else cancels."""
+def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning | None:
+    """Each gate row as two, of which each multiplies memories of one branch with queries of the other; if all else cancels."""
     network = pruning.network
     memory, query = (
         np.array([(neuron.lam, neuron.degree) == kind for neuron in network.neurons], bool) for kind in ((1, 2), (0, 1))
@@ -220,7 +222,7 @@ def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) 
         readout=np.concatenate([network.readout, network.readout], 1),
     )
     moved = np.linalg.norm(trial.outputs() - target)
-    return pruning._replace(network=trial) if moved <= tolerance * np.linalg.norm(target) else pruning
+    return pruning._replace(network=trial) if moved <= tolerance * np.linalg.norm(target) else None
 
 
 def _without_kinds(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
@@ -305,12 +307,12 @@ def _proportional(kernels: Matrix, readout: Matrix, tolerance: float) -> list[tu
     flat = kernels.reshape(len(kernels), kernels.shape[1] ** 2)
     for number in range(2, min(len(flat), 3) + 1):
         groups = np.array(list(combinations(range(len(flat)), number)), int).reshape(-1, number)
-        # D_J K_J is of rank 1 if the product of its Gram factors is.
-        d, k = readout[:, groups].transpose(1, 0, 2), flat[groups]
-        of_d, of_k = np.linalg.qr(d, mode="r"), np.linalg.qr(np.swapaxes(k, 1, 2), mode="r")
-        values = np.linalg.svd(of_d @ np.swapaxes(of_k, 1, 2), compute_uv=False)
-        rest = np.linalg.norm(values[:, 1:], axis=1) / np.maximum(values[:, 0], np.finfo(float).tiny)
-        found += [(r, tuple(map(int, group))) for r, group in zip(rest, groups, strict=True) if r <= 10 * tolerance]
+        # The squared singular values of D_J K_J are the eigenvalues of (D_J^T D_J)(K_J K_J^T).
+        inner = [gram[groups[:, :, None], groups[:, None, :]] for gram in (readout.T @ readout, flat @ flat.T)]
+        squares = np.sort(np.abs(np.linalg.eigvals(inner[0] @ inner[1])), axis=1)
+        rest = (np.sum(squares[:, :-1], 1) / np.maximum(squares[:, -1], np.finfo(float).tiny)) ** 0.5
+        near = np.flatnonzero(rest <= max(10 * tolerance, 1e-6))  # Squares leave no more precision than that.
+        found += [(float(rest[i]), tuple(map(int, groups[i]))) for i in near]
     return [group for _, group in sorted(found)]
 
 

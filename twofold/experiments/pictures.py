@@ -54,17 +54,16 @@ def draw_figure2(
 
     `kernels` are by whose they are, (out, memory, query), each drawn in its row.
     """
-    figure = plt.figure(figsize=(15, 4 + 0.3 * student.gate_size), layout="constrained")
-    heights = [max(student.hidden_size, student.gate_size) + 3, 16]
+    matrices = _matrices(normalise(student))
+    widths = [matrix.shape[1] + 1.0 for matrix in matrices]
+    heights = [1.2 + 14 / sum(widths) * max(len(matrix) for matrix in matrices), 4.2]
+    figure = plt.figure(figsize=(15, sum(heights)), layout="constrained")
     top, bottom = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=heights)))
     left, right = np.ravel(np.asarray(bottom.subfigures(1, 2, width_ratios=[1, 2])))
     parts = ((top, "A  the student, pruned"), (left, "B  the teacher"), (right, "C  kernels of memories and queries"))
     for part, title in parts:
         part.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    matrices = _matrices(normalise(student))
-    for ax, title, matrix in zip(
-        top.subplots(1, 6, width_ratios=[m.shape[1] + 2 for m in matrices]), TITLES, matrices, strict=True
-    ):
+    for ax, title, matrix in zip(top.subplots(1, 6, width_ratios=widths), TITLES, matrices, strict=True):
         image = _draw_matrix(ax, matrix / _largest(matrix), title)
     colours = top.colorbar(image, ticks=[-1, 0, 1], shrink=0.6, aspect=14)
     colours.ax.set_yticklabels(["-1", "0", "1"])

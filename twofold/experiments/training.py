@@ -190,14 +190,14 @@ def _least_squares(recipe: LeastSquares) -> Way:
 
 
 WAYS: dict[str, Way] = {
-    "AdamW, the paper's sizes": _descent(Recipe()),
-    "  b2 = 0.99": _descent(Recipe(b2=0.99)),
+    "AdamW, 100 + 100, 32 tokens": _descent(Recipe()),
+    "AdamW, 100 + 100, 32 tokens, b2 = 0.99": _descent(Recipe(b2=0.99)),
     "AdamW, 40 + 40, 12 tokens": _descent(SMALL._replace(b2=0.999)),
-    "  b2 = 0.99 ": _descent(SMALL),
-    "  and 4, 8, 16 tokens, in turn": _curriculum([4, 8, 16], SMALL),
+    "AdamW, 40 + 40, 12 tokens, b2 = 0.99": _descent(SMALL),
+    "AdamW, 40 + 40, 4, 8, 16 tokens in turn, b2 = 0.99": _curriculum([4, 8, 16], SMALL),
     "Muon, 40 + 40, 12 tokens": _descent(SMALL, _muon),
     "L-BFGS, 40 + 40, 12 tokens": _lbfgs(SMALL),
-    "Levenberg-Marquardt, 20 + 20": _least_squares(LeastSquares(gate_size=20, steps=200, starts=1)),
-    "Levenberg-Marquardt, 20 + 30": _least_squares(LeastSquares()),
+    "Levenberg-Marquardt, 20 + 20, 8 tokens": _least_squares(LeastSquares(gate_size=20, steps=200, starts=1)),
+    "Levenberg-Marquardt, 20 + 30, 8 tokens": _least_squares(LeastSquares()),
 }
 """By name: sizes are hidden neurons + gate rows."""
