@@ -39,7 +39,13 @@ TINY = Recipe(size=2, hidden_size=6, gate_size=6, time=6, batch=8, steps=60)
 TINY_FAST = LeastSquares(size=2, hidden_size=5, gate_size=5, time=5, steps=5, starts=1)
 
 
-@pytest.mark.parametrize(("recipe", "seeds"), [(TINY, 2), (TINY_FAST, 1)], ids=["paper", "fast"])
+@pytest.fixture(autouse=True)
+def _measured_less(monkeypatch):
+    monkeypatch.setattr(table1, "TOLERANCES", ())
+    monkeypatch.setattr(table2, "BATCHES", 2)
+
+
+@pytest.mark.parametrize(("recipe", "seeds"), [(TINY, 1), (TINY_FAST, 2)], ids=["paper", "fast"])
 def test_table1_is_made_written_printed_and_made_again(tmp_path, capsys, recipe, seeds):
     students, seconds = table1.reproduce(recipe, seeds=seeds, seed=3, out=tmp_path / "run", progress=False)
     again, seconds_again = table1.reproduce(recipe, seeds=seeds, seed=3, out=tmp_path / "run", progress=False)
@@ -85,18 +91,19 @@ def test_verdicts_say_by_how_much():
     assert "off by 0.5" in verdict(1.5, 1.0, "off by 0.5")
 
 
-def test_figure2_shows_the_student_of_table1(tmp_path, capsys):
-    recipe = LeastSquares(size=2, hidden_size=10, gate_size=12, time=6)
-    student, kernels = figure2.reproduce(recipe, out=tmp_path, progress=False)
-    written = json.loads((tmp_path / "table1.json").read_text())["students"][0]
-    assert table1.Figures(**written) == student.figures
-    assert student.figures.loss < 1e-15
-    assert (student.figures.memory, student.figures.forget, student.figures.other) == (3, 2, 0)
-    assert kernels.error < 1e-6
+def test_figure2_shows_the_student_of_table1(tmp_path, capsys, monkeypatch):
+    """Here a conversion, in the place of a trained one."""
+    teacher = LinearSelfAttention(2, 2, key=jax.random.key(0))
+    rnn = to_gated_rnn(teacher, "compact")
+    figures = table1.Figures(1e-9, 1e-9, 1e-9, 1e-9, memory=3, forget=2, other=0, gate_rows=3, finetuned_loss=1e-20)
+    student = table1.Student(teacher, rnn, rnn, rnn, figures, table1.Curve(np.ones(1), np.ones(1)), [])
+    monkeypatch.setattr(table1, "reproduce", lambda *_, **__: ([student], 1.0))
+    shown, kernels = figure2.reproduce(TINY_FAST, out=tmp_path)
+    assert shown is student
     assert kernels.student.shape == kernels.teacher.shape == (2, 3, 2)
     assert (tmp_path / "figure2.png").stat().st_size > 10_000
-    assert json.loads((tmp_path / "figure2.json").read_text())["kernel_error"] == kernels.error
-    Console(width=200).print(figure2.table(student, kernels))
+    assert json.loads((tmp_path / "figure2.json").read_text())["kernel_error"] == kernels.error < 1e-12
+    Console(width=200).print(figure2.table(shown, kernels))
     assert f"{kernels.error:.1e}" in capsys.readouterr().out
 
 
@@ -111,10 +118,8 @@ def test_kernels_of_a_conversion_are_its_source(normal):
 TINY_REGRESSION = Regression(time=4, in_size=2, out_size=2, hidden_size=6, gate_size=6, batch=8, steps=40)
 
 
-def test_table2_is_made_written_printed_and_made_again(tmp_path, capsys):
-    students, seconds = table2.reproduce(TINY_REGRESSION, seeds=2, seed=3, out=tmp_path, progress=False)
-    again, seconds_again = table2.reproduce(TINY_REGRESSION, seeds=2, seed=3, out=tmp_path, progress=False)
-    assert (students, seconds) == (again, seconds_again)
+def test_table2_is_made_written_and_printed(tmp_path, capsys):
+    students, _ = table2.reproduce(TINY_REGRESSION, seeds=2, seed=3, out=tmp_path, progress=False)
     assert len(students[0].coefficients) == 2
     assert students[0] != students[1]
     Console(width=200).print(table2.table(students, TINY_REGRESSION))
@@ -128,12 +133,11 @@ def test_table2_is_made_written_printed_and_made_again(tmp_path, capsys):
         table2.reproduce(TINY_REGRESSION, seeds=0, out=tmp_path / "other")
 
 
-def test_gradient_descent_has_table2_of_gradient_descent(monkeypatch):
+def test_gradient_descent_has_table2_of_gradient_descent():
     """The construction, scored like a trained student."""
     recipe = Regression(time=5)
     step = optimal_step(5)
     rnn = to_gated_rnn(gradient_step(step), "compact")
-    monkeypatch.setattr(table2, "BATCHES", 2)
     figures = table2._figures(recipe, rnn, np.full(100, 0.5))
     np.testing.assert_allclose(figures.coefficients, step, rtol=1e-12)
     assert figures.residual_norm < 1e-12
@@ -168,7 +172,7 @@ def test_polynomial_at_the_question_is_the_function(assert_close):
 def test_ways_to_train_are_compared(tmp_path, monkeypatch, capsys):
     small = Recipe(size=4, hidden_size=6, gate_size=6, time=4, batch=4)
     ways = {
-        "curriculum, Muon": training._curriculum([2, 3], small, training._muon),
+        "curriculum, Muon": training._curriculum([2], small, training._muon),
         "L-BFGS": training._lbfgs(small, batch=8),
         "least squares": training._least_squares(LeastSquares(hidden_size=6, gate_size=6, time=4, steps=3, starts=1)),
     }
@@ -189,7 +193,7 @@ def test_ways_to_train_are_compared(tmp_path, monkeypatch, capsys):
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
-    table1.reproduce(TINY, out=tmp_path / "run", progress=False)
+    table1.train(TINY, seeds=1, seed=0, out=tmp_path / "run", progress=False)
     with pytest.raises(InputError, match="of seed = 0 rather than 1"):
         table1.reproduce(TINY, seed=1, out=tmp_path / "run", progress=False)
 

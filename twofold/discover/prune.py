@@ -82,8 +82,8 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
 
     All this is also tried with other neurons in the place of those near lambda = 1 and 0: such of exactly 1 and 0, whose
     products are theirs but purely of second or of first degree; and then with nothing but products of a memory of
-    second and a query of first degree, if that is all there is. The smallest result is returned: a smaller one is
-    found where training has left something that is not needed, as it cancels.
+    second and a query of first degree, if that is all there is. The result of fewest neurons is returned: fewer are
+    needed where training has left something that cancels.
 
     **Arguments:**
 
@@ -124,7 +124,7 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     if (attention := _memories_times_queries(pure, target, tolerance)) is not None:
         tried.append(_eliminate(attention, target, tolerance))
     results = [_merge_rows(pruning, target, tolerance) for pruning in tried]
-    found, removals = min(results, key=lambda pruning: len(pruning.network.neurons) + len(pruning.network.rows))
+    found, removals = min(results, key=lambda pruning: (len(pruning.network.neurons), len(pruning.network.rows)))
     return Pruned(_rebuilt(found, rnn), removals)
 
 
