@@ -78,8 +78,9 @@ def test_target_may_be_any_layer_and_float32_stays(assert_close):
         (eqx.tree_at(lambda r: r.readout, STUDENT, STUDENT.readout * np.nan), TEACHER, "NaN or infinity"),
         (STUDENT, eqx.tree_at(lambda l: l.w_v, TEACHER, TEACHER.w_v * np.inf), "NaN or infinity"),
         (GatedRNN(2, 2, hidden_size=100, gate_size=100, key=KEY), TEACHER, "20,900 parameters.*prune it first"),
+        (GatedRNN(2, 2, hidden_size=0, gate_size=0, key=KEY), TEACHER, "nothing to train"),
     ],
-    ids=["sizes", "dense", "NaN", "infinite target", "many parameters"],
+    ids=["sizes", "dense", "NaN", "infinite target", "many parameters", "no parameters"],
 )
 def test_unusable_networks_are_refused(rnn, target, message):
     with pytest.raises(InputError, match=message):

@@ -7,9 +7,11 @@ import pytest
 
 from twofold import InputError
 from twofold.tasks.in_context_regression import (
+    Recipe,
     gradient_step,
     loss_of_step,
     optimal_step,
+    predictions,
     regression_loss,
     sample_tasks,
 )
@@ -55,6 +57,15 @@ def test_no_other_step_is_better(time, in_size, out_size):
     best = optimal_step(time, in_size)
     for step in best * np.array([0.9, 0.99, 1.01, 1.1]):
         assert loss_of_step(step, time, in_size) > loss_of_step(best, time, in_size)
+
+
+def test_loss_is_that_of_the_outputs_at_the_questions(assert_close):
+    recipe = Recipe(time=4, in_size=2, out_size=3, hidden_size=5, gate_size=6)
+    student = recipe.student(jax.random.key(0))
+    tokens, answers = recipe.tasks(jax.random.key(1), 7)
+    outputs = jnp.stack([student(sequence)[-1] for sequence in tokens])
+    assert_close(predictions(student, tokens), outputs)
+    assert_close(regression_loss(student, tokens, answers), jnp.mean((outputs - answers) ** 2) / 2)
 
 
 def test_impossible_sizes_are_named(unchecked):

@@ -70,12 +70,16 @@ def finetune(
     if not all(np.all(np.isfinite(w)) for w in jax.tree.leaves((weights, target))):
         raise InputError("the weights contain NaN or infinity; only finite weights can be trained")
     parameters = sum(w.size for w in weights)
+    if parameters == 0:
+        raise InputError("the RNN has neither neurons nor gate rows; there is nothing to train")
     if parameters > MOST_PARAMETERS:
         raise InputError(
             f"the RNN has {parameters:,} parameters; second-order steps are for up to {MOST_PARAMETERS:,}: prune it first"
         )
     with jax.enable_x64(True):
-        weights, target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), (weights, target))
+        weights, target = jax.tree.map(
+            lambda w: jnp.asarray(w, jnp.float64) if eqx.is_inexact_array(w) else w, (weights, target)
+        )
         sequences = _sequences(parameters, target, time, seed)
         found, losses, seconds = _descend(weights, sequences, steps, progress)
     return Finetuned(GatedRNN.from_weights(*(w.astype(rnn.readout.dtype) for w in found)), losses, seconds)
