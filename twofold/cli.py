@@ -124,7 +124,7 @@ class Training:
     """
 
     seconds: float = 60.0
-    """For each way; about as long again goes by in finding its speed."""
+    """For each way; finding its speed takes some more."""
     seed: int = 0
     """Of teacher, initial weights and batches."""
     out: Path = Path("runs/training")
