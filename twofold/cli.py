@@ -98,7 +98,7 @@ class Table2:
     """
 
     quick: bool = False
-    """Smaller students and fewer steps: about two minutes, rather than the paper's 300,000 steps."""
+    """Smaller students and fewer steps: a minute or two, rather than the paper's 300,000 steps."""
     seeds: int = 4
     """How many students to train together."""
     seed: int = 0
