@@ -163,7 +163,10 @@ def _step(normal, gradient, held, damping):
     size = np.diagonal(damped)
     damped[np.diag_indices_from(damped)] += damping * (size + 1e-9 * np.mean(size))
     step = np.zeros_like(gradient)
-    factor = linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
+    try:
+        factor = linalg.cho_factor(damped, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError:  # Not definite, by rounding: no step, so that the damping grows.
+        return np.full_like(gradient, np.nan)
     step[free] = linalg.cho_solve(factor, gradient[free], check_finite=False)
     return step
 
