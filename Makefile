@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+KERNELS := CMakeLists.txt $(wildcard twofold/scan/kernels/*)
+
 .PHONY: demo test clean
 
 demo: .venv/installed-tasks
@@ -16,11 +18,11 @@ test: .venv/installed-dev
 	$(BIN)/pytest
 
 # constraints.txt holds the versions known to work; pyproject.toml what is needed.
-.venv/installed-tasks: .venv/bin/python pyproject.toml constraints.txt
+.venv/installed-tasks: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
 	$(INSTALL) -e '.[tasks]'
 	touch $@
 
-.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
+.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
 	$(INSTALL) -e '.[tasks,dev]'
 	touch $@
 

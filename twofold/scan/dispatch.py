@@ -1,19 +1,94 @@
 """Which implementation runs a scan: the one place that decides."""
 
+import os
+import warnings
+from functools import cache
 from typing import Literal
 
+import jax
+import numpy as np
+
 from ..errors import InputError
+from . import native
 
 Implementation = Literal["auto", "xla", "native"]
 
+VARIABLE = "TWOFOLD_IMPLEMENTATION"
+REAL = "float32", "float64"
+KERNELS = {  # the dtypes that each operation has native kernels for
+    "linear_scan": (*REAL, "complex64", "complex128"),
+    "softmax_scan": REAL,
+    "softmax_fold": (),
+    "kv_scan": REAL,
+    "lstm_scan": REAL,
+    "gru_scan": REAL,
+}
 
-def choose(implementation: Implementation) -> Literal["xla"]:
-    """The implementation to run for the one asked for; `"auto"` takes the fastest that is present.
 
-    Raises `InputError` for a name that is unknown or that this build does not have.
+def implementations() -> dict[str, tuple[str, ...]]:
+    """The implementations that each scan has here, the one that `"auto"` takes first.
+
+    `"native"` are kernels for the CPU, `"xla"` what JAX compiles on any platform. `"auto"` is the default of each scan's
+    `implementation`; the environment variable `TWOFOLD_IMPLEMENTATION` (`auto`, `native` or `xla`, read when JAX traces)
+    says what it stands for, unless a scan has no such implementation.
     """
-    if implementation in ("auto", "xla"):
+    has_native = native.missing() is None
+    first = _auto()
+
+    def order(name):
+        each = ("native", "xla") if KERNELS[name] and has_native else ("xla",)
+        return each[::-1] if first == "xla" else each
+
+    return {name: order(name) for name in KERNELS}
+
+
+def choose(implementation: str, operation: str, *arrays) -> Literal["native", "xla"]:
+    """The implementation to run for the one asked for, given all arrays; time is the first axis of the first of them.
+
+    Raises `InputError` for a name that is unknown, or for kernels that there are not.
+    """
+    if implementation not in ("auto", "xla", "native"):
+        raise InputError(f"unknown implementation {implementation!r}; use 'auto', 'xla' or 'native'")
+    if implementation == "xla":
         return "xla"
+    dtypes = {np.dtype(x.dtype).name for x in arrays}
+    fits = len(dtypes) == 1 and dtypes <= {*KERNELS[operation]}
     if implementation == "native":
-        raise InputError("implementation='native' is not part of this build; use 'auto' or 'xla'")
-    raise InputError(f"unknown implementation {implementation!r}; use 'auto', 'xla' or 'native'")
+        if not KERNELS[operation]:
+            raise InputError(f"implementation='native': {operation} has no kernel; use 'auto' or 'xla'")
+        if not fits:
+            raise InputError(
+                f"implementation='native': {operation} has kernels for arrays all of {', '.join(KERNELS[operation])};"
+                f" these are of {', '.join(sorted(dtypes))}"
+            )
+        if native.missing():
+            raise InputError(f"implementation='native': there are no kernels here, as {native.missing()}; use 'xla'")
+        return "native"
+    named = os.environ.get(VARIABLE, "auto") or "auto"
+    # A single token is as fast as plain operations, which can also be exported.
+    return "native" if fits and _auto() == "native" and (named == "native" or len(arrays[0]) > 1) else "xla"
+
+
+def _auto() -> Literal["native", "xla"]:
+    """What `"auto"` stands for where there is a kernel."""
+    named = os.environ.get(VARIABLE, "auto") or "auto"
+    if named not in ("auto", "xla", "native"):
+        raise InputError(f"{VARIABLE} is {named!r}; it must be 'auto', 'xla' or 'native'")
+    if named == "xla" or (named == "auto" and jax.default_backend() != "cpu"):
+        return "xla"
+    missing = native.missing()
+    if missing and named == "native":
+        raise InputError(f"{VARIABLE} is 'native', but there are no kernels here, as {missing}")
+    if missing:
+        _warn_once(missing)
+    return "xla" if missing else "native"
+
+
+@cache
+def _warn_once(missing: str) -> None:
+    warnings.warn(
+        f"scans run without the native CPU kernels, several times slower: {missing}."
+        f" Reinstall twofold with a C++ compiler, or set {VARIABLE}=xla to keep this quiet.",
+        RuntimeWarning,
+        stacklevel=3,
+    )

@@ -34,8 +34,8 @@ def softmax_fold(
 
     The gradient recomputes each block's scores. Reverse mode of any order works; forward mode does not.
     """
-    choose(implementation)
     query, keys, values = jnp.asarray(query), jnp.asarray(keys), jnp.asarray(values)
+    choose(implementation, "softmax_fold", keys)  # which has one alone: blocks are matrix products
     if query.ndim != 2 or keys.ndim != 3 or keys.shape[1:] != query.shape:
         raise InputError(f"keys have shape {keys.shape}; a query of shape {query.shape} needs (time, heads, d_k)")
     if values.ndim != 3 or values.shape[:2] != keys.shape[:2]:

@@ -1,10 +1,12 @@
 """The recurrence of the GRU, in both of its variants, with hand-written gradients."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
+from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
 from .recurrent import Cell, previous, run, sigmoid, unless
@@ -39,7 +41,6 @@ def gru_scan(
 
     Reverse mode of any order works; forward mode (`jax.jvp`) does not.
     """
-    choose(implementation)
     inputs, v, h = map(jnp.asarray, (inputs, v, state))
     n = v.shape[-1] if v.ndim else 0
     if inputs.shape[1:] != (3 * n,) or v.shape != (3 * n, n) or h.shape != (n,):
@@ -54,10 +55,11 @@ def gru_scan(
     resets = None if resets is None else jnp.asarray(resets)
     dtype = jnp.result_type(inputs, v, h, *([] if b_n is None else [b_n]))
     inputs, v, h = (x.astype(dtype) for x in (inputs, v, h))
+    chosen = choose(implementation, "gru_scan", inputs)
     if b_n is None:
-        last, (h, _) = run(_RESET_BEFORE, inputs, v, h, resets)
+        last, (h, _) = run(_RESET_BEFORE[chosen], inputs, v, h, resets)
     else:
-        last, (h, _, _) = run(_RESET_AFTER, inputs, (v, jnp.asarray(b_n, dtype)), h, resets)
+        last, (h, _, _) = run(_RESET_AFTER[chosen], inputs, (v, jnp.asarray(b_n, dtype)), h, resets)
     return h, last
 
 
@@ -111,7 +113,27 @@ def _gates_and_candidate(v):
     return jnp.concatenate([v_r, v_z]), v_h
 
 
-_RESET_BEFORE = Cell(_before_forward, _before_products, _before_backward)
+def _native_before_forward(inputs, v, h0, resets):
+    last, (h, gates, _) = _native_forward(inputs, v, jnp.zeros(0, v.dtype), h0, resets)
+    return last, (h, gates)
+
+
+def _native_before_pull_back(v, h0, resets, outputs, cotangents):
+    none = jnp.zeros(0, v.dtype)
+    _, (h, gates) = outputs
+    last, each = cotangents
+    d, _, before = _native_pull_back(v, none, h0, resets, (h, gates, none[None]), last, (*each, none[None]))
+    return d, d, before
+
+
+def _native_before_backward(*args):
+    return native.replace(_before_backward, _native_before_pull_back, *args)
+
+
+_RESET_BEFORE = {
+    "xla": Cell(_before_forward, _before_products, _before_backward),
+    "native": Cell(_native_before_forward, _before_products, _native_before_backward),
+}
 
 
 def _after_forward(inputs, weights, h0, resets):
@@ -156,4 +178,38 @@ def _after_backward(weights, h0, resets, outputs, cotangents):
     return d, products, before
 
 
-_RESET_AFTER = Cell(_after_forward, _after_products, _after_backward)
+def _native_after_forward(inputs, weights, h0, resets):
+    return _native_forward(inputs, *weights, h0, resets)
+
+
+def _native_after_pull_back(weights, h0, resets, outputs, cotangents):
+    return _native_pull_back(*weights, h0, resets, outputs[1], *cotangents)
+
+
+def _native_after_backward(*args):
+    return native.replace(_after_backward, _native_after_pull_back, *args)
+
+
+_RESET_AFTER = {
+    "xla": Cell(_after_forward, _after_products, _after_backward),
+    "native": Cell(_native_after_forward, _after_products, _native_after_backward),
+}
+
+
+def _native_forward(inputs, v, b_n, h0, resets):
+    """Of both variants: `b_n`, and with it the products of the candidate, are empty where the reset comes before."""
+    time, n = len(inputs), len(h0)
+    shapes = [(n,), (time, n), inputs.shape, (time, len(b_n))]
+    resets = jnp.zeros(0, bool) if resets is None else resets
+    results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
+    last, *each = native.call("gru_forward", results, inputs, v, h0, b_n, resets, vmap_method="expand_dims")
+    return last, tuple(each)
+
+
+def _native_pull_back(v, b_n, h0, resets, each, d_last, d_each):
+    h, gates, of_h = each
+    shapes = [gates.shape, (len(gates), 3 * len(b_n)), h0.shape]
+    resets = jnp.zeros(0, bool) if resets is None else resets
+    results = [jax.ShapeDtypeStruct(shape, gates.dtype) for shape in shapes]
+    args = v, h0, b_n, resets, h, gates, of_h, d_last, *d_each
+    return tuple(native.call("gru_backward", results, *args, vmap_method="expand_dims"))

@@ -8,6 +8,7 @@ from jax import Array, lax
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
+from . import native
 from .dispatch import Implementation, choose
 
 CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
@@ -43,7 +44,6 @@ def kv_scan(
     such scans. Reverse mode of any order works; forward mode does not. The result has the rounding of a sum over all
     tokens.
     """
-    choose(implementation)
     q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
     if not (q.ndim == k.ndim == v.ndim == 3 and q.shape == k.shape and q.shape[:2] == v.shape[:2]):
         raise InputError(
@@ -56,15 +56,19 @@ def kv_scan(
         raise InputError(f"state has shape {state.shape}; these q, k, v need (heads, d_k, d_v) = {needed}")
     if resets is not None and jnp.shape(resets) != q.shape[:1]:
         raise InputError(f"resets have shape {jnp.shape(resets)}; q of shape {q.shape} needs {q.shape[:1]}")
+    chosen = choose(implementation, "kv_scan", q, k, v, state)
     if resets is None or len(q) == 0:
-        return _scan(q, k, v, state, None, jnp.int32(0), False)
-    return _scan_without_leaks(q, k, v, state, jnp.cumsum(jnp.asarray(resets), dtype=jnp.int32))
+        return _scan(q, k, v, state, None, jnp.int32(0), False, chosen)
+    segments = jnp.cumsum(jnp.asarray(resets), dtype=jnp.int32)
+    if chosen == "native":  # whose chunks end where segments do
+        return _scan(q, k, v, state, segments, jnp.int32(0), False, chosen)
+    return _scan_without_leaks(q, k, v, state, segments)
 
 
 def _scan_without_leaks(q, k, v, state, segments):
     """The scan, where NaN and inf stay in their segment although matrix products run across segments (0 * NaN = NaN)."""
     clean = [jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v)]
-    out, last = _scan(*clean, state, segments, jnp.int32(0), False)
+    out, last = _scan(*clean, state, segments, jnp.int32(0), False, "xla")
     # Zero times a bad entry is NaN, and NaN it stays until the next reset, just as in the recurrence.
     marks = lax.stop_gradient(0 * v + 0 * jnp.sum(k, -1, keepdims=True))
 
@@ -80,12 +84,16 @@ def _scan_without_leaks(q, k, v, state, segments):
     return jnp.where(jnp.isnan(taints), taints, out), jnp.where(jnp.isnan(last_taint)[:, None], jnp.nan, last)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(6,))
-def _scan(q, k, v, state, segments, segment, reverse):
+@partial(jax.custom_vjp, nondiff_argnums=(6, 7))
+def _scan(q, k, v, state, segments, segment, reverse, implementation):
     """Chunks in order of time, or reversed: o_t = sum_{s>=t}. `segments` is None if there is one alone.
 
     `segment`: which segment the initial state belongs to.
     """
+    if implementation == "native":
+        results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (v, state)]
+        segments = jnp.zeros(0, jnp.int32) if segments is None else segments
+        return tuple(native.call("kv_forward", results, q, k, v, state, segments, segment, reverse=reverse))
     time = len(q)
     if time == 0:
         return jnp.zeros(v.shape, v.dtype), state
@@ -124,11 +132,11 @@ def _scan(q, k, v, state, segments, segment, reverse):
     return out[:time], state
 
 
-def _scan_forward(q, k, v, state, segments, segment, reverse):
-    return _scan(q, k, v, state, segments, segment, reverse), (q, k, v, state, segments, segment)
+def _scan_forward(q, k, v, state, segments, segment, reverse, implementation):
+    return _scan(q, k, v, state, segments, segment, reverse, implementation), (q, k, v, state, segments, segment)
 
 
-def _scan_backward(reverse, saved, cotangents):
+def _scan_backward(reverse, implementation, saved, cotangents):
     """Each gradient is linear attention again: <v_s, g_t> are the scores, and time runs back for keys and values."""
     q, k, v, state, segments, segment = saved
     g, g_state = cotangents
@@ -137,9 +145,9 @@ def _scan_backward(reverse, saved, cotangents):
     start, other_end = (segment, segment) if segments is None else segments[jnp.array([0, -1])]
     start, other_end = (other_end, start) if reverse else (start, other_end)
     transposed = jnp.swapaxes(g_state, 1, 2)
-    dq, _ = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse)
-    dk, _ = _scan(v, g, q, transposed, segments, other_end, not reverse)
-    dv, dstate = _scan(k, q, g, g_state, segments, other_end, not reverse)
+    dq, _ = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse, implementation)
+    dk, _ = _scan(v, g, q, transposed, segments, other_end, not reverse, implementation)
+    dv, dstate = _scan(k, q, g, g_state, segments, other_end, not reverse, implementation)
     dstate = jnp.where(start == segment, dstate, 0)
     return dq, dk, dv, dstate, None, None
 

@@ -1,5 +1,6 @@
 """The linear recurrence h_t = a_t * h_{t-1} + b_t, with a hand-written gradient."""
 
+import math
 from functools import partial
 
 import jax
@@ -8,6 +9,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Inexact
 
 from ..errors import InputError
+from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
 
@@ -46,18 +48,20 @@ def linear_scan(
     Each state is rounded once a step: for |a| <= 1 - c the relative error stays near eps / c, and for a = 1 it grows
     like that of a running sum (about 1e-5 after 1e5 steps in float32).
     """
-    choose(implementation)
     a, b = jnp.asarray(a), jnp.asarray(b)
     h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else jnp.asarray(h0)
     _check_shapes(a, b, h0, resets)
     dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), h0.dtype)
     a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
     resets = None if resets is None else jnp.asarray(resets)
-    return _scan(a.astype(dtype), b.astype(dtype), h0.astype(dtype), resets, reverse)
+    a, b, h0 = (x.astype(dtype) for x in (a, b, h0))
+    return _scan(a, b, h0, resets, reverse, choose(implementation, "linear_scan", b))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _scan(a: Array, b: Array, h0: Array, resets: Array | None, reverse: bool) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _scan(a: Array, b: Array, h0: Array, resets: Array | None, reverse: bool, implementation: str) -> Array:
+    if implementation == "native":
+        return _native_states(a, b, h0, resets, reverse)
     constant, varying = _split_by_time(a, b)
 
     def step(constant, h, token):
@@ -68,13 +72,20 @@ def _scan(a: Array, b: Array, h0: Array, resets: Array | None, reverse: bool) ->
     return loop(step, constant, h0, (varying, b, resets), reverse)[1]
 
 
-def _scan_forward(a, b, h0, resets, reverse):
-    h = _scan(a, b, h0, resets, reverse)
+def _scan_forward(a, b, h0, resets, reverse, implementation):
+    h = _scan(a, b, h0, resets, reverse, implementation)
     return h, (a, h, h0, resets)
 
 
-def _scan_backward(reverse, saved, g):
-    a, h, h0, resets = saved
+def _scan_backward(reverse, implementation, saved, g):
+    portable = partial(_pull_back, reverse)
+    if implementation == "native":
+        return *native.replace(portable, partial(_native_pull_back, reverse), *saved, g), None
+    return *portable(*saved, g), None
+
+
+def _pull_back(reverse, a, h, h0, resets, g):
+    """The cotangents of a, b and h0."""
     constant, varying = _split_by_time(a, h)
     zero = jnp.zeros_like(h0)
     if varying is None:
@@ -89,7 +100,7 @@ def _scan_backward(reverse, saved, g):
 
         start = zero, zero, None if resets is None else jnp.zeros((), resets.dtype), zero
         (dh0, later, cut, da), r = loop(step_summing, constant, start, (g, h, resets), not reverse)
-        return _sum_to(a, (da + _unless(cut, later * h0))[None]), r, dh0, None
+        return _sum_to(a, (da + _unless(cut, later * h0))[None]), r, dh0
 
     def step(_, carry, token):  # carry: a_{t+1} * R_{t+1}
         a_t, g_t, fresh = token
@@ -101,10 +112,42 @@ def _scan_backward(reverse, saved, g):
     da = jnp.concatenate(da)
     if resets is not None:
         da = jnp.where(resets.reshape((-1,) + (1,) * (h.ndim - 1)), 0, da)
-    return _sum_to(a, da), r, dh0, None
+    return _sum_to(a, da), r, dh0
 
 
 _scan.defvjp(_scan_forward, _scan_backward)
+
+
+def _native_states(a, b, h0, resets, reverse):
+    args = _as_heads(a, b, h0, resets)
+    shape = jax.ShapeDtypeStruct(args[1].shape, b.dtype)
+    return native.call("linear_forward", shape, *args, reverse=reverse).reshape(b.shape)
+
+
+def _native_pull_back(reverse, a, h, h0, resets, g):
+    decays, states, start, resets = _as_heads(a, h, h0, resets)
+    results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (decays, states, start)]
+    args = decays, g.reshape(states.shape), states, start, resets
+    da, db, dh0 = native.call("linear_backward", results, *args, aliases={1: 1}, reverse=reverse)
+    split = _axes_of_heads(a, h)
+    da = da.reshape(a.shape[:1] + h.shape[1:split] + (1,) * (h.ndim - split))
+    return _sum_to(a, da), db.reshape(h.shape), dh0.reshape(h0.shape)
+
+
+def _as_heads(a, b, h0, resets):
+    """As the kernels take them: a `(time or 1, heads)`, b `(time, heads, dim)`: a head is what has one decay in common."""
+    split = _axes_of_heads(a, b)
+    inner = b.shape[1:split]
+    a = jnp.broadcast_to(a.reshape(a.shape[:split]), (a.shape[0], *inner)).reshape(len(a), math.prod(inner))
+    shape = math.prod(inner), math.prod(b.shape[split:])
+    resets = jnp.zeros(0, bool) if resets is None else resets
+    return a, b.reshape(len(b), *shape), h0.reshape(shape), resets
+
+
+def _axes_of_heads(a: Array, b: Array) -> int:
+    """Where the last axes begin along which `a` is broadcast; if these are few numbers it is cheaper to expand `a`."""
+    split = 1 + max((axis for axis in range(1, b.ndim) if a.shape[axis] > 1), default=0)
+    return split if math.prod(b.shape[split:]) >= 16 else b.ndim
 
 
 def _split_by_time(a: Array, b: Array) -> tuple[Array | None, Array | None]:

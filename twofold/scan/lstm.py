@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
+from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
 from .recurrent import Cell, previous, run, unless
@@ -45,7 +47,6 @@ def lstm_scan(
 
     Reverse mode of any order works; forward mode (`jax.jvp`) does not.
     """
-    choose(implementation)
     inputs, v, h, c = map(jnp.asarray, (inputs, v, *state))
     n = v.shape[-1] if v.ndim else 0
     if inputs.shape[1:] != (4 * n,) or v.shape != (4 * n, n) or not h.shape == c.shape == (n,):
@@ -58,7 +59,8 @@ def lstm_scan(
     dtype = jnp.result_type(inputs, v, h, c)
     inputs, v, h, c = (x.astype(dtype) for x in (inputs, v, h, c))
     resets = None if resets is None else jnp.asarray(resets)
-    last, (h, _, _) = run(_CELL, inputs, v, LSTMState(h, c), resets)
+    cell = _CELLS[choose(implementation, "lstm_scan", inputs)]
+    last, (h, _, _) = run(cell, inputs, v, LSTMState(h, c), resets)
     return h, last
 
 
@@ -102,4 +104,27 @@ def _backward(v, state, resets, outputs, cotangents):
     return d, d, before
 
 
-_CELL = Cell(_forward, _products, _backward)
+def _native_forward(inputs, v, state, resets):
+    n = len(state.h)
+    shapes = [(n,), (n,), (len(inputs), n), (len(inputs), n), inputs.shape]
+    resets = jnp.zeros(0, bool) if resets is None else resets
+    results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
+    h, c, *each = native.call("lstm_forward", results, inputs, v, *state, resets, vmap_method="expand_dims")
+    return LSTMState(h, c), tuple(each)
+
+
+def _native_pull_back(v, state, resets, outputs, cotangents):
+    _, (_, c_before, gates) = outputs
+    last, each = cotangents
+    resets = jnp.zeros(0, bool) if resets is None else resets
+    results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (gates, *state)]
+    args = v, resets, c_before, gates, *last, *each
+    d, *before = native.call("lstm_backward", results, *args, vmap_method="expand_dims")
+    return d, d, LSTMState(*before)
+
+
+def _native_backward(*args):
+    return native.replace(_backward, _native_pull_back, *args)
+
+
+_CELLS = {"xla": Cell(_forward, _products, _backward), "native": Cell(_native_forward, _products, _native_backward)}

@@ -1,5 +1,6 @@
 """Softmax attention of a fixed query as a recurrence: over all prefixes (scan), or the whole alone (fold)."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
+from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
 
@@ -62,9 +64,8 @@ def softmax_scan(
     in [0, 1]: exact for scores of any size. Adding a constant to all scores changes nothing. The absolute error in float32
     is about 2e-5 of the largest value after 1e5 tokens. Reverse mode of any order works; forward mode does not.
     """
-    choose(implementation)
     scores, values, state, resets = checked_tokens(scores, values, state, resets)
-    return _scan(scores, values, state, resets)
+    return _scan(scores, values, state, resets, choose(implementation, "softmax_scan", scores, values, *state))
 
 
 def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxState, Array, Array]:
@@ -82,13 +83,19 @@ def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxSta
     return SoftmaxState(maximum, normaliser, output), alpha, kept / divisor
 
 
-@jax.custom_vjp
-def _scan(scores, values, state, resets):
-    out, state, _, _ = _scan_with_gates(scores, values, state, resets)
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _scan(scores, values, state, resets, implementation):
+    out, state, _, _ = _scan_with_gates(scores, values, state, resets, implementation)
     return out, state
 
 
-def _scan_with_gates(scores, values, state, resets):
+def _scan_with_gates(scores, values, state, resets, implementation):
+    args = scores, values, state, resets
+    return native.replace(_gates, _native_gates, *args) if implementation == "native" else _gates(*args)
+
+
+def _gates(scores, values, state, resets):
+    """The outputs, the last state, and each token's share alpha and that of what came before."""
     empty = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
 
     def step(empty, state, token):
@@ -102,14 +109,19 @@ def _scan_with_gates(scores, values, state, resets):
     return out, state, alpha, kept
 
 
-def _scan_forward(scores, values, state, resets):
-    out, last, alpha, kept = _scan_with_gates(scores, values, state, resets)
+def _scan_forward(scores, values, state, resets, implementation):
+    out, last, alpha, kept = _scan_with_gates(scores, values, state, resets, implementation)
     return (out, last), (scores, values, state, resets, out, last, alpha, kept)
 
 
-def _scan_backward(saved, cotangents):
-    scores, values, state, resets, out, last, alpha, kept = saved
-    g, g_last = cotangents
+def _scan_backward(implementation, saved, cotangents):
+    if implementation == "native":
+        return *native.replace(_pull_back, _native_pull_back, *saved, *cotangents), None
+    return *_pull_back(*saved, *cotangents), None
+
+
+def _pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last):
+    """The cotangents of scores, values and state, from those of the outputs and the last state."""
 
     def step(_, carry, token):
         """R_t = g_t + (1 - alpha_{t+1}) R_{t+1}, and r_t likewise from <g_t, o_t>."""
@@ -135,7 +147,22 @@ def _scan_backward(saved, cotangents):
     dstate = SoftmaxState(d_reference0 + d_logsum0, jnp.where(state.normaliser == 0, 0, d_logsum0 / safe), d_output)
     if resets is not None and len(scores):
         dstate = jax.tree.map(lambda x: jnp.where(resets[0], 0, x), dstate)
-    return dscores, dvalues, dstate, None
+    return dscores, dvalues, dstate
+
+
+def _native_gates(scores, values, state, resets):
+    like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (values, *state, scores, scores)]
+    resets = jnp.zeros(0, bool) if resets is None else resets
+    out, *last, alpha, kept = native.call("softmax_forward", like, scores, values, *state, resets)
+    return out, SoftmaxState(*last), alpha, kept
+
+
+def _native_pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last):
+    like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (scores, values, *state)]
+    resets = jnp.zeros(0, bool) if resets is None else resets
+    args = scores, values, *state, resets, out, *last, alpha, kept, g, *g_last
+    dscores, dvalues, *dstate = native.call("softmax_backward", like, *args, aliases={12: 1})
+    return dscores, dvalues, SoftmaxState(*dstate)
 
 
 def _inner(x, y):

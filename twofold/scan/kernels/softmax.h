@@ -1,0 +1,121 @@
+// Prefix softmax attention as the gated recurrence o_t = o_{t-1} + alpha_t (v_t - o_{t-1}), and its gradient.
+#pragma once
+
+#include "kernels.h"
+#include "vector.h"
+
+namespace twofold::TWOFOLD_ISA {
+
+template <class T>
+void softmax_weigh(const Softmax<T>& job, int64_t from, int64_t to, T* maximum, double* normaliser) {
+  // Tile by tile: differences of scores and maxima of all tokens, then the exponentials of all of them, then their sums.
+  const int64_t heads = job.heads;
+  for (int64_t start = from; start < to; start += TILE) {
+    const int64_t end = start + TILE < to ? start + TILE : to, count = (end - start) * heads;
+    T *kept = job.kept + start * heads, *alpha = job.alpha + start * heads;
+    for (int64_t t = start; t < end; t++) {
+      const T* scores = job.scores + t * heads;
+      T *kept_t = job.kept + t * heads, *alpha_t = job.alpha + t * heads;
+      const bool fresh = job.resets && job.resets[t];
+      for (int64_t head = 0; head < heads; head++) {
+        const T before = fresh ? T(EMPTY) : maximum[head], score = scores[head];
+        const T now = before != before || score <= before ? before : score;  // NaN if one is
+        maximum[head] = now;
+        kept_t[head] = before - now;
+        alpha_t[head] = score - now;
+      }
+    }
+    for_each_vector<T>(count, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+      store(kept + i, exp_of_negative<T>(load(kept + i)));
+      store(alpha + i, exp_of_negative<T>(load(alpha + i)));
+    });
+    for (int64_t t = start; t < end; t++) {
+      T *kept_t = job.kept + t * heads, *alpha_t = job.alpha + t * heads;
+      const bool fresh = job.resets && job.resets[t];
+      for (int64_t head = 0; head < heads; head++) {
+        // In double: a sum in single precision drifts over long sequences.
+        const double earlier = fresh ? 0 : normaliser[head] * kept_t[head], total = earlier + alpha_t[head];
+        const double share = total == 0 ? 0 : 1 / total;  // all masked so far: no share for anyone
+        normaliser[head] = total;
+        alpha_t[head] = T(alpha_t[head] * share);
+        kept_t[head] = T(earlier * share);
+      }
+    }
+  }
+}
+
+template <class T>
+void softmax_forward(const Softmax<T>& job, int64_t from, int64_t to, T* state, T* decay) {
+  const int64_t heads = job.heads, dim = job.dim;
+  for (int64_t t = from; t < to; t++) {
+    const bool fresh = job.resets && job.resets[t];
+    for (int64_t head = 0; head < heads; head++) {
+      const int64_t row = (t * heads + head) * dim;
+      const T alpha = job.alpha[t * heads + head];
+      T* o = state + head * dim;
+      if (fresh)
+        for (int64_t i = 0; i < dim; i++) o[i] = 0;
+      const T* v = job.values + row;
+      if (decay) {
+        decay[head] = fresh ? 0 : decay[head] * job.kept[t * heads + head];
+        if (alpha != 0)
+          for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+            store(o + i, load(o + i) + alpha * (load(v + i) - load(o + i)));
+          });
+        continue;
+      }
+      T* out = job.out + row;
+      // A token without a share is left out rather than multiplied by zero: padding may hold anything, even NaN.
+      if (alpha == 0)
+        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA { store(out + i, load(o + i)); });
+      else
+        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+          const Vector<T> before = load(o + i), now = before + alpha * (load(v + i) - before);
+          store(o + i, now);
+          store(out + i, now);
+        });
+    }
+  }
+}
+
+template <class T>
+void softmax_backward(const Softmax<T>& job, int64_t from, int64_t to, T* state, double* inner, T* decay) {
+  const int64_t heads = job.heads, dim = job.dim;
+  for (int64_t back = from; back < to; back++) {
+    const int64_t t = job.time - 1 - back;
+    const bool fresh = job.resets && job.resets[t];
+    for (int64_t head = 0; head < heads; head++) {
+      const int64_t token = t * heads + head, row = token * dim;
+      const T alpha = job.alpha[token], kept = job.kept[token];
+      const T *g = job.g + row, *out = job.out + row, *v = job.values + row;
+      T* r = state + head * dim;
+      Vector<T> g_out{}, r_v{};
+      if (decay) {
+        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+          g_out += load(g + i) * load(out + i);
+          const Vector<T> now = load(r + i) + load(g + i);
+          store(r + i, fresh ? Vector<T>{} : kept * now);
+        });
+        inner[head] = fresh ? 0 : kept * (inner[head] + double(sum<T>(g_out)));
+        decay[head] = fresh ? 0 : decay[head] * kept;
+        continue;
+      }
+      T* dv = job.dvalues + row;
+      for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+        const Vector<T> g_i = load(g + i), now = load(r + i) + g_i;
+        g_out += g_i * load(out + i);
+        r_v += now * load(v + i);
+        store(dv + i, alpha * now);
+        store(r + i, fresh ? Vector<T>{} : kept * now);
+      });
+      const double small = inner[head] + double(sum<T>(g_out));
+      T dscore = alpha == 0 ? T(0) : T(alpha * (double(sum<T>(r_v)) - small));
+      if (job.reference[head] != 0 && t >= job.last_reset && job.scores[token] == job.maximum[head])
+        dscore += job.reference[head];
+      job.dscores[token] = dscore;
+      inner[head] = fresh ? 0 : kept * small;
+    }
+  }
+}
+
+}  // namespace twofold::TWOFOLD_ISA

@@ -1,0 +1,88 @@
+"""The native CPU kernels: where their library is, whether it fits this JAX, and how they are called."""
+
+import ctypes
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jaxlib
+
+NAME = "libtwofold_kernels.so"
+HANDLERS = [
+    "linear_forward",
+    "linear_backward",
+    "softmax_forward",
+    "softmax_backward",
+    "kv_forward",
+    "lstm_forward",
+    "lstm_backward",
+    "gru_forward",
+    "gru_backward",
+]
+
+
+@cache
+def missing() -> str | None:
+    """Why the kernels cannot be used here; None if they can, and then JAX knows them."""
+    from . import __path__  # of an editable installation: the sources' folder, and that of what was built
+
+    found = [path for folder in __path__ if (path := Path(folder, NAME)).exists()]
+    if not found:
+        return "they were not built when twofold was installed"
+    try:
+        library = ctypes.CDLL(str(found[0]))
+        version = library.twofold_ffi_major(), library.twofold_ffi_minor()
+        handlers = {name: jax.ffi.pycapsule(library[name]) for name in HANDLERS}
+    except (OSError, AttributeError) as error:
+        return f"{found[0]} does not load: {error}"
+    # JAX takes handlers of a newer interface than its own, and breaks when it first uses the CPU.
+    ours, theirs = (".".join(map(str, pair)) for pair in (version, _runtime_version()))
+    if version[0] != _runtime_version()[0] or version > _runtime_version():
+        return f"they were built for version {ours} of XLA's interface, and jaxlib {jaxlib.__version__} has {theirs}"
+    for name, handler in handlers.items():
+        jax.ffi.register_ffi_target(f"twofold_{name}", handler, platform="cpu")
+    return None
+
+
+def _runtime_version() -> tuple[int, int]:
+    """That of the interface of the jaxlib in use, as its headers have it."""
+    header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
+    major, minor = (re.search(rf"#define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR"))
+    return int(major[1]), int(minor[1])
+
+
+def instruction_set() -> str:
+    """The instruction set that the kernels run with on this machine."""
+    from . import __path__
+
+    path = next(path for folder in __path__ if (path := Path(folder, NAME)).exists())
+    library = ctypes.CDLL(str(path))
+    library.twofold_instruction_set.restype = ctypes.c_char_p
+    return library.twofold_instruction_set().decode()
+
+
+def call(
+    name: str, results, *args, vmap_method: str = "broadcast_all", aliases: dict[int, int] | None = None, **attributes
+):
+    """The kernel's results, of the shapes and dtypes of `results`."""
+    run = jax.ffi.ffi_call(f"twofold_{name}", results, vmap_method=vmap_method, input_output_aliases=aliases)
+    return run(*args, **attributes)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def replace(portable: Callable, native: Callable, *args):
+    """`native(*args)`, whose derivative is that of `portable(*args)`: kernels have none themselves."""
+    return native(*args)
+
+
+def _replace_forward(portable, native, *args):
+    return replace(portable, native, *args), args
+
+
+def _replace_backward(portable, native, args, cotangents):
+    return jax.vjp(portable, *args)[1](cotangents)
+
+
+replace.defvjp(_replace_forward, _replace_backward)
