@@ -9,7 +9,7 @@ from ..errors import InputError
 from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
-from .recurrent import Cell, previous, run, sigmoid, unless
+from .recurrent import Cell, filled, plus, previous, run, sigmoid, unless
 
 
 def gru_scan(
@@ -91,19 +91,19 @@ def _before_backward(v, h0, resets, outputs, cotangents):
         v_rz, v_h = weights
         fresh, h, gates, (dh_out, dgates) = token
         r, k, z = jnp.split(gates, 3)
-        dr, dk, dz = jnp.split(dgates, 3)
-        dh = dh + dh_out
-        dk = (dk + dh * z) * (1 - k**2)
+        dh = plus(dh, dh_out)
+        dr, dk, dz = (None,) * 3 if dgates is None else jnp.split(dgates, 3)
+        dk = plus(dh * z, dk) * (1 - k**2)
         reset = dk @ v_h  # of r * h
-        dr = (dr + reset * h) * r * (1 - r)
-        dz = (dz + dh * (k - h)) * z * (1 - z)
+        dr = plus(reset * h, dr) * r * (1 - r)
+        dz = plus(dh * (k - h), dz) * z * (1 - z)
         dh = dh * (1 - z) + reset * r + jnp.concatenate([dr, dz]) @ v_rz
         return unless(fresh, dh), jnp.concatenate([dr, dk, dz])
 
     _, (h, gates) = outputs
     last, each = cotangents
     xs = resets, previous(h0, h, resets), gates, each
-    before, d = loop(step, _gates_and_candidate(v), last, xs, True)
+    before, d = loop(step, _gates_and_candidate(v), filled(last, h0), xs, True)
     return d, d, before
 
 
@@ -122,7 +122,7 @@ def _native_before_pull_back(v, h0, resets, outputs, cotangents):
     none = jnp.zeros(0, v.dtype)
     _, (h, gates) = outputs
     last, each = cotangents
-    d, _, before = _native_pull_back(v, none, h0, resets, (h, gates, none[None]), last, (*each, none[None]))
+    d, _, before = _native_pull_back(v, none, h0, resets, (h, gates, none[None]), last, (*each, None))
     return d, d, before
 
 
@@ -164,26 +164,31 @@ def _after_backward(weights, h0, resets, outputs, cotangents):
     def step(v, dh, token):  # those of the gates and of V_h h + b_n are of second order
         fresh, h, gates, of_h, (dh_out, dgates, dof_h) = token
         r, k, z = jnp.split(gates, 3)
-        dr, dk, dz = jnp.split(dgates, 3)
-        dh = dh + dh_out
-        dk = (dk + dh * z) * (1 - k**2)
-        dr = (dr + dk * of_h) * r * (1 - r)
-        dz = (dz + dh * (k - h)) * z * (1 - z)
-        products = jnp.concatenate([dr, dk * r + dof_h, dz])
+        dh = plus(dh, dh_out)
+        dr, dk, dz = (None,) * 3 if dgates is None else jnp.split(dgates, 3)
+        dk = plus(dh * z, dk) * (1 - k**2)
+        dr = plus(dk * of_h, dr) * r * (1 - r)
+        dz = plus(dh * (k - h), dz) * z * (1 - z)
+        products = jnp.concatenate([dr, plus(dk * r, dof_h), dz])
         return unless(fresh, dh * (1 - z) + products @ v), (jnp.concatenate([dr, dk, dz]), products)
 
     _, (h, gates, of_h) = outputs
     last, each = cotangents
-    before, (d, products) = loop(step, weights[0], last, (resets, previous(h0, h, resets), gates, of_h, each), True)
+    before, (d, products) = loop(
+        step, weights[0], filled(last, h0), (resets, previous(h0, h, resets), gates, of_h, each), True
+    )
     return d, products, before
 
 
 def _native_after_forward(inputs, weights, h0, resets):
-    return _native_forward(inputs, *weights, h0, resets)
+    v, b_n = weights
+    return _native_forward(inputs, v, b_n, h0, resets)
 
 
 def _native_after_pull_back(weights, h0, resets, outputs, cotangents):
-    return _native_pull_back(*weights, h0, resets, outputs[1], *cotangents)
+    v, b_n = weights
+    last, each = cotangents
+    return _native_pull_back(v, b_n, h0, resets, outputs[1], last, each)
 
 
 def _native_after_backward(*args):
@@ -200,16 +205,26 @@ def _native_forward(inputs, v, b_n, h0, resets):
     """Of both variants: `b_n`, and with it the products of the candidate, are empty where the reset comes before."""
     time, n = len(inputs), len(h0)
     shapes = [(n,), (time, n), inputs.shape, (time, len(b_n))]
-    resets = jnp.zeros(0, bool) if resets is None else resets
     results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
-    last, *each = native.call("gru_forward", results, inputs, v, h0, b_n, resets, vmap_method="expand_dims")
+    last, *each = native.call(
+        "gru_forward", results, inputs, v, h0, b_n, native.present(resets), vmap_method="expand_dims"
+    )
     return last, tuple(each)
 
 
 def _native_pull_back(v, b_n, h0, resets, each, d_last, d_each):
     h, gates, of_h = each
     shapes = [gates.shape, (len(gates), 3 * len(b_n)), h0.shape]
-    resets = jnp.zeros(0, bool) if resets is None else resets
     results = [jax.ShapeDtypeStruct(shape, gates.dtype) for shape in shapes]
-    args = v, h0, b_n, resets, h, gates, of_h, d_last, *d_each
+    args = (
+        v,
+        h0,
+        b_n,
+        native.present(resets),
+        h,
+        gates,
+        of_h,
+        filled(d_last, h0),
+        *(native.present(x, v.dtype) for x in d_each),
+    )
     return tuple(native.call("gru_backward", results, *args, vmap_method="expand_dims"))

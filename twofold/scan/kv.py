@@ -92,7 +92,7 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
     """
     if implementation == "native":
         results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (v, state)]
-        segments = jnp.zeros(0, jnp.int32) if segments is None else segments
+        segments = native.present(segments, jnp.int32)
         return tuple(native.call("kv_forward", results, q, k, v, state, segments, segment, reverse=reverse))
     time = len(q)
     if time == 0:

@@ -78,13 +78,12 @@ def _scan_forward(a, b, h0, resets, reverse, implementation):
 
 
 def _scan_backward(reverse, implementation, saved, g):
-    portable = partial(_pull_back, reverse)
-    if implementation == "native":
-        return *native.replace(portable, partial(_native_pull_back, reverse), *saved, g), None
-    return *portable(*saved, g), None
+    portable, fast = partial(_pull_back, reverse=reverse), partial(_native_pull_back, reverse=reverse)
+    args = *saved, g
+    return *(native.replace(portable, fast, *args) if implementation == "native" else portable(*args)), None
 
 
-def _pull_back(reverse, a, h, h0, resets, g):
+def _pull_back(a, h, h0, resets, g, reverse):
     """The cotangents of a, b and h0."""
     constant, varying = _split_by_time(a, h)
     zero = jnp.zeros_like(h0)
@@ -124,11 +123,11 @@ def _native_states(a, b, h0, resets, reverse):
     return native.call("linear_forward", shape, *args, reverse=reverse).reshape(b.shape)
 
 
-def _native_pull_back(reverse, a, h, h0, resets, g):
+def _native_pull_back(a, h, h0, resets, g, reverse):
     decays, states, start, resets = _as_heads(a, h, h0, resets)
     results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (decays, states, start)]
     args = decays, g.reshape(states.shape), states, start, resets
-    da, db, dh0 = native.call("linear_backward", results, *args, aliases={1: 1}, reverse=reverse)
+    da, db, dh0 = native.call("linear_backward", results, *args, reverse=reverse)
     split = _axes_of_heads(a, h)
     da = da.reshape(a.shape[:1] + h.shape[1:split] + (1,) * (h.ndim - split))
     return _sum_to(a, da), db.reshape(h.shape), dh0.reshape(h0.shape)
@@ -140,8 +139,7 @@ def _as_heads(a, b, h0, resets):
     inner = b.shape[1:split]
     a = jnp.broadcast_to(a.reshape(a.shape[:split]), (a.shape[0], *inner)).reshape(len(a), math.prod(inner))
     shape = math.prod(inner), math.prod(b.shape[split:])
-    resets = jnp.zeros(0, bool) if resets is None else resets
-    return a, b.reshape(len(b), *shape), h0.reshape(shape), resets
+    return a, b.reshape(len(b), *shape), h0.reshape(shape), native.present(resets)
 
 
 def _axes_of_heads(a: Array, b: Array) -> int:

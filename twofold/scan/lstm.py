@@ -11,7 +11,7 @@ from ..errors import InputError
 from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
-from .recurrent import Cell, previous, run, unless
+from .recurrent import Cell, filled, plus, previous, run, unless
 
 
 class LSTMState(NamedTuple):
@@ -81,11 +81,11 @@ def _step_back(v, carry, token):  # carry: the cotangents of h and c of this ste
     fresh, c_before, gates, (dh_out, dc_before, dgates) = token
     f, k, g, o = jnp.split(gates, 4)
     tanh_c = jnp.tanh(f * c_before + g * k)
-    dh = dh + dh_out
+    dh = plus(dh, dh_out)
     dc = dc + dh * o * (1 - tanh_c**2)
-    df, dk, dg, do = jnp.split(jnp.concatenate([dc * c_before, dc * g, dc * k, dh * tanh_c]) + dgates, 4)
+    df, dk, dg, do = jnp.split(plus(jnp.concatenate([dc * c_before, dc * g, dc * k, dh * tanh_c]), dgates), 4)
     d = jnp.concatenate([df * f * (1 - f), dk * (1 - k**2), dg * g * (1 - g), do * o * (1 - o)])
-    return unless(fresh, LSTMState(d @ v, dc * f + dc_before)), d
+    return unless(fresh, LSTMState(d @ v, plus(dc * f, dc_before))), d
 
 
 def _forward(inputs, v, state, resets):
@@ -100,25 +100,26 @@ def _products(v, state, resets, outputs):
 def _backward(v, state, resets, outputs, cotangents):
     _, (_, c_before, gates) = outputs
     last, each = cotangents
-    before, d = loop(_step_back, v, last, (resets, c_before, gates, each), True)
+    before, d = loop(_step_back, v, filled(last, state), (resets, c_before, gates, each), True)
     return d, d, before
 
 
 def _native_forward(inputs, v, state, resets):
     n = len(state.h)
     shapes = [(n,), (n,), (len(inputs), n), (len(inputs), n), inputs.shape]
-    resets = jnp.zeros(0, bool) if resets is None else resets
     results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
-    h, c, *each = native.call("lstm_forward", results, inputs, v, *state, resets, vmap_method="expand_dims")
+    h, c, *each = native.call(
+        "lstm_forward", results, inputs, v, *state, native.present(resets), vmap_method="expand_dims"
+    )
     return LSTMState(h, c), tuple(each)
 
 
 def _native_pull_back(v, state, resets, outputs, cotangents):
     _, (_, c_before, gates) = outputs
     last, each = cotangents
-    resets = jnp.zeros(0, bool) if resets is None else resets
     results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (gates, *state)]
-    args = v, resets, c_before, gates, *last, *each
+    each = (native.present(x, v.dtype) for x in each)
+    args = v, native.present(resets), c_before, gates, *filled(last, state), *each
     d, *before = native.call("lstm_backward", results, *args, vmap_method="expand_dims")
     return d, d, LSTMState(*before)
 

@@ -4,10 +4,13 @@ import ctypes
 import re
 from collections.abc import Callable
 from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import jaxlib
+from jax import Array
 
 NAME = "libtwofold_kernels.so"
 HANDLERS = [
@@ -26,17 +29,14 @@ HANDLERS = [
 @cache
 def missing() -> str | None:
     """Why the kernels cannot be used here; None if they can, and then JAX knows them."""
-    from . import __path__  # of an editable installation: the sources' folder, and that of what was built
-
-    found = [path for folder in __path__ if (path := Path(folder, NAME)).exists()]
-    if not found:
+    if not (path := _path()).exists():
         return "they were not built when twofold was installed"
     try:
-        library = ctypes.CDLL(str(found[0]))
+        library = ctypes.CDLL(str(path))
         version = library.twofold_ffi_major(), library.twofold_ffi_minor()
         handlers = {name: jax.ffi.pycapsule(library[name]) for name in HANDLERS}
     except (OSError, AttributeError) as error:
-        return f"{found[0]} does not load: {error}"
+        return f"{path} does not load: {error}"
     # JAX takes handlers of a newer interface than its own, and breaks when it first uses the CPU.
     ours, theirs = (".".join(map(str, pair)) for pair in (version, _runtime_version()))
     if version[0] != _runtime_version()[0] or version > _runtime_version():
@@ -49,18 +49,28 @@ def missing() -> str | None:
 def _runtime_version() -> tuple[int, int]:
     """That of the interface of the jaxlib in use, as its headers have it."""
     header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
-    major, minor = (re.search(rf"#define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR"))
-    return int(major[1]), int(minor[1])
+    major, minor = (re.findall(rf"#define XLA_FFI_API_{part} (\d+)", header)[0] for part in ("MAJOR", "MINOR"))
+    return int(major), int(minor)
 
 
 def instruction_set() -> str:
     """The instruction set that the kernels run with on this machine."""
-    from . import __path__
-
-    path = next(path for folder in __path__ if (path := Path(folder, NAME)).exists())
-    library = ctypes.CDLL(str(path))
+    library = ctypes.CDLL(str(_path()))
     library.twofold_instruction_set.restype = ctypes.c_char_p
     return library.twofold_instruction_set().decode()
+
+
+def _path() -> Path:
+    """Where installing twofold puts the library: if the installation is editable, not beside the sources."""
+    try:
+        return Path(str(distribution("twofold").locate_file(f"twofold/scan/{NAME}")))
+    except PackageNotFoundError:
+        return Path(__file__).with_name(NAME)
+
+
+def present(x: Array | None, dtype=bool) -> Array:
+    """As the kernels take what may be absent: an empty array."""
+    return jnp.zeros(0, dtype) if x is None else x
 
 
 def call(

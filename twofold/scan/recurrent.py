@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 
 class Cell(NamedTuple):
@@ -22,7 +23,8 @@ class Cell(NamedTuple):
     `weights`."""
     backward: Callable[..., tuple[Array, Array, Any]]
     """`backward(weights, state, resets, outputs, cotangents)`: of the cotangents of `outputs`, those of the inputs, of
-    the products and of the state."""
+    the products and of the state. Cotangents that are zero may be None: of what is no output of the whole, they are
+    large."""
 
 
 def run(cell: Cell, inputs: Array, weights, state, resets: Array | None):
@@ -46,17 +48,19 @@ def _known(cell, inputs, products, weights, state, resets, outputs):
 
 
 def _known_forward(cell, *args):
+    args = jax.tree.map(lambda x: x.value, args, is_leaf=lambda x: isinstance(x, CustomVJPPrimal))
     *_, weights, state, resets, _ = args
     outputs = _known(cell, *args)  # rather than the argument: what is saved has a gradient itself
     return outputs, (weights, state, resets, outputs)
 
 
 def _known_backward(cell, saved, cotangents):
-    inputs, products, state = cell.backward(*saved, cotangents)
+    given = jax.tree.map(lambda x: None if isinstance(x, SymbolicZero) else x, cotangents)
+    inputs, products, state = cell.backward(*saved, given)
     return inputs, products, None, state, None, None
 
 
-_known.defvjp(_known_forward, _known_backward)
+_known.defvjp(_known_forward, _known_backward, symbolic_zeros=True)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -98,6 +102,15 @@ def previous(h0: Array, h: Array, resets: Array | None) -> Array:
     """What each step of `h`, `(time, hidden)`, found before it: the step before, `h0`, or at a reset zero."""
     before = jnp.concatenate([h0[None], h])[:-1]
     return before if resets is None else jnp.where(resets[:, None], 0, before)
+
+
+def plus(x: Array, cotangent: Array | None) -> Array:
+    return x if cotangent is None else x + cotangent
+
+
+def filled(cotangents, like):
+    """The cotangents of `like`, with zeros for None."""
+    return jax.tree.map(lambda x, given: jnp.zeros_like(x) if given is None else given, like, cotangents)
 
 
 def unless(fresh: Array | None, carried):

@@ -152,16 +152,14 @@ def _pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last)
 
 def _native_gates(scores, values, state, resets):
     like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (values, *state, scores, scores)]
-    resets = jnp.zeros(0, bool) if resets is None else resets
-    out, *last, alpha, kept = native.call("softmax_forward", like, scores, values, *state, resets)
+    out, *last, alpha, kept = native.call("softmax_forward", like, scores, values, *state, native.present(resets))
     return out, SoftmaxState(*last), alpha, kept
 
 
 def _native_pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last):
     like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (scores, values, *state)]
-    resets = jnp.zeros(0, bool) if resets is None else resets
-    args = scores, values, *state, resets, out, *last, alpha, kept, g, *g_last
-    dscores, dvalues, *dstate = native.call("softmax_backward", like, *args, aliases={12: 1})
+    args = scores, values, *state, native.present(resets), out, *last, alpha, kept, g, *g_last
+    dscores, dvalues, *dstate = native.call("softmax_backward", like, *args)
     return dscores, dvalues, SoftmaxState(*dstate)
 
 

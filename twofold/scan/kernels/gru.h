@@ -60,14 +60,15 @@ void gru_backward(const Gru<T>& job, int64_t from, int64_t to, T* scratch) {
     };
     T* d = job.d.at(from) + t * 3 * n;  // of (r, k, z)
     for (int64_t row = 0; row < rows; row++) {
-      const T *gates = job.gates.at(from + row) + t * 3 * n, *h = before(from + row), *dh_out = job.dh.at(from + row) + t * n;
+      const T *gates = job.gates.at(from + row) + t * 3 * n, *h = before(from + row), *dh_out = at(job.dh, from + row, t * n);
       const T *dgates = at(job.dgates, from + row, t * 3 * n), *dproducts = at(job.dproducts, from + row, t * n);
       const T* of_h = after ? job.products.at(from + row) + t * n : nullptr;
       T *dh_row = dh + row * n, *d_row = d + row * job.d.row;
       T* products = after ? job.d_products.at(from + row) + t * 3 * n : nullptr;
       for_each_vector<T>(n, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
         const Vector<T> r = load(gates + i), k = load(gates + n + i), z = load(gates + 2 * n + i);
-        const Vector<T> h_i = h ? load(h + i) : Vector<T>{}, dh_i = load(dh_row + i) + load(dh_out + i);
+        const Vector<T> h_i = h ? load(h + i) : Vector<T>{};
+        const Vector<T> dh_i = dh_out ? load(dh_row + i) + load(dh_out + i) : load(dh_row + i);
         Vector<T> dr{}, dk = dh_i * z, dz = dh_i * (k - h_i);
         if (dgates) dr = load(dgates + i), dk += load(dgates + n + i), dz += load(dgates + 2 * n + i);
         dk = dk * (1 - k * k), dz = dz * z * (1 - z);

@@ -60,9 +60,9 @@ void over_batch(ffi::ThreadPool& pool, int64_t batch, int64_t numbers, const F& 
   for (int64_t i = 0; i < batch; i++) f(i);
 }
 
-// True where threads must share a sequence.
+// True where threads share each sequence, by chain(). That is twice the work: with two threads it took up to twice as long.
 inline bool divides_time(ffi::ThreadPool& pool, int64_t batch, int64_t time, int64_t numbers) {
-  return batch < pool.num_threads() && time >= 4 * TILE && numbers >= 4 * WORTH_THREADS;
+  return 4 * batch <= pool.num_threads() && time >= 4 * TILE && numbers >= 4 * WORTH_THREADS;
 }
 
 // A recurrence, tile by tile on several threads. Each tile is read from memory once: its thread runs it without the state before
@@ -105,6 +105,12 @@ T* data(const Array& array) {
 template <class T>
 T* data(Result& array) {
   return reinterpret_cast<T*>(array->untyped_data());
+}
+
+// True if a result with rows of `width` numbers should go past the cache: it is too large for it, and rows are whole vectors.
+template <class T>
+bool streams(Result& array, int64_t width) {
+  return array->size_bytes() >= (8 << 20) && width * sizeof(T) % 64 == 0 && reinterpret_cast<uintptr_t>(array->untyped_data()) % 64 == 0;
 }
 
 // Resets of the i-th sequence; null where the array is empty, as it is where there are none.

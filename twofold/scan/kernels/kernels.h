@@ -17,11 +17,12 @@ template <class T>
 struct Linear {
   int64_t time, heads, dim;
   bool constant, reverse;
+  bool streams;  // results go past the cache
   const T *a, *b;  // (time, heads), or (1, heads) of a constant one; (time, heads, dim)
   const bool* resets;
   T* h;
 
-  // The gradient's: b is then the cotangent g of h, db may be the same array.
+  // The gradient's: b is then the cotangent g of h.
   const T *h0, *states;
   T *da, *db;
 };
@@ -40,12 +41,13 @@ struct LinearKernels {
 template <class T>
 struct Softmax {
   int64_t time, heads, dim;
+  bool streams;
   const T *scores, *values;
   const bool* resets;
   T *alpha, *kept;  // (time, heads): alpha_t and 1 - alpha_t
   T* out;
 
-  // The gradient's: g is the cotangent of out, dvalues may be the same array.
+  // The gradient's: g is the cotangent of out.
   const T* g;
   T *dscores, *dvalues;
   const T *maximum, *reference;  // (heads,): what is added to dscores where a score is the maximum, from `last_reset` on

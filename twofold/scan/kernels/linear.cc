@@ -75,7 +75,7 @@ void forward(ffi::ThreadPool& pool, const Array& a, const Array& b, const Array&
   const auto& kernel = complex ? kernels_of<T>().linear_complex : kernels_of<T>().linear;
   Runner<T>{pool, batch, time, width, heads * parts, false, complex}(
       [&](int64_t i, int64_t from, int64_t to, T* state, T* decay, T*) {
-        Linear<T> job{time, heads, dim, axis(a, 2) == 1, reverse};
+        Linear<T> job{time, heads, dim, axis(a, 2) == 1, reverse, streams<T>(h, dim == 1 ? width : dim * parts)};
         job.a = data<T>(a) + i * decays;
         job.b = data<T>(b) + i * time * width;
         job.resets = resets_of(resets, i);
@@ -98,7 +98,7 @@ void backward(ffi::ThreadPool& pool, const Array& a, const Array& g, const Array
   const auto& kernel = complex ? kernels_of<T>().linear_complex : kernels_of<T>().linear;
   Runner<T>{pool, batch, time, width, heads * parts, constant, complex}(
       [&](int64_t i, int64_t from, int64_t to, T* state, T* decay, T* sum) {
-        Linear<T> job{time, heads, dim, constant, reverse};
+        Linear<T> job{time, heads, dim, constant, reverse, streams<T>(db, dim == 1 ? width : dim * parts)};
         job.a = data<T>(a) + i * decays;
         job.b = data<T>(g) + i * time * width;
         job.resets = resets_of(resets, i);

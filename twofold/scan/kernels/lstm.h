@@ -70,13 +70,13 @@ void lstm_backward(const Lstm<T>& job, int64_t from, int64_t to, T* scratch) {
     for (int64_t row = 0; row < rows; row++) {
       const int64_t r = from + row;
       const bool fresh = at(job.resets, r, t);
-      const T *gates = job.gates.at(r) + t * 4 * n, *c_before = job.c_before.at(r) + t * n, *dh_out = job.dh.at(r) + t * n;
+      const T *gates = job.gates.at(r) + t * 4 * n, *c_before = job.c_before.at(r) + t * n, *dh_out = at(job.dh, r, t * n);
       const T *dc_out = at(job.dc_before, r, t * n), *dgates = at(job.dgates, r, t * 4 * n);
       T *dh_row = dh + row * n, *dc_row = dc + row * n, *d = job.d.at(r) + t * 4 * n;
       for_each_vector<T>(n, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
         const Vector<T> f = load(gates + i), k = load(gates + n + i), g = load(gates + 2 * n + i), o = load(gates + 3 * n + i);
         const Vector<T> before = load(c_before + i), tanh_c = tanh<T>(f * before + g * k);
-        const Vector<T> dh_i = load(dh_row + i) + load(dh_out + i);
+        const Vector<T> dh_i = dh_out ? load(dh_row + i) + load(dh_out + i) : load(dh_row + i);
         const Vector<T> dc_i = load(dc_row + i) + dh_i * o * (1 - tanh_c * tanh_c);
         Vector<T> df = dc_i * before, dk = dc_i * g, dg = dc_i * k, d_o = dh_i * tanh_c;
         if (dgates) {

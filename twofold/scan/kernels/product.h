@@ -6,9 +6,9 @@
 
 namespace twofold::TWOFOLD_ISA {
 
-// A block of ROWS x WIDTH vectors is summed in registers: 16 or 24 of them, of the 32 or 16 there are.
+// A block of ROWS x WIDTH vectors is summed in registers.
 #ifdef __AVX512F__
-constexpr int ROWS = 8, WIDTH = 3;
+constexpr int ROWS = 8, WIDTH = 2;
 #elif defined(__AVX2__) || defined(__aarch64__)
 constexpr int ROWS = 6, WIDTH = 1;
 #else

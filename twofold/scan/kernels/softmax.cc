@@ -31,7 +31,7 @@ void forward(ffi::ThreadPool& pool, const Array& scores, const Array& values, co
   const auto& kernel = kernels_of<T>().softmax;
   const bool divided = divides_time(pool, shape.batch, shape.time, shape.numbers());
   const auto sequence = [&](int64_t i) {
-    Softmax<T> job{shape.time, shape.heads, shape.dim};
+    Softmax<T> job{shape.time, shape.heads, shape.dim, streams<T>(out, shape.dim)};
     job.scores = data<T>(scores) + i * shape.tokens();
     job.values = data<T>(values) + i * shape.time * shape.row();
     job.resets = resets_of(resets, i);
@@ -94,7 +94,7 @@ void backward(ffi::ThreadPool& pool, const Array& scores, const Array& values, c
     T *dm0 = data<T>(dmaximum) + i * heads, *dc0 = data<T>(dnormaliser) + i * heads;
     T* state = data<T>(doutput) + i * shape.row();
 
-    Softmax<T> job{shape.time, heads, dim};
+    Softmax<T> job{shape.time, heads, dim, streams<T>(dvalues, dim)};
     job.scores = data<T>(scores) + i * shape.tokens();
     job.values = data<T>(values) + i * shape.time * shape.row();
     job.resets = resets_of(resets, i);

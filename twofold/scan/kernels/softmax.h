@@ -13,33 +13,34 @@ void softmax_weigh(const Softmax<T>& job, int64_t from, int64_t to, T* maximum, 
   for (int64_t start = from; start < to; start += TILE) {
     const int64_t end = start + TILE < to ? start + TILE : to, count = (end - start) * heads;
     T *kept = job.kept + start * heads, *alpha = job.alpha + start * heads;
-    for (int64_t t = start; t < end; t++) {
-      const T* scores = job.scores + t * heads;
-      T *kept_t = job.kept + t * heads, *alpha_t = job.alpha + t * heads;
-      const bool fresh = job.resets && job.resets[t];
-      for (int64_t head = 0; head < heads; head++) {
-        const T before = fresh ? T(EMPTY) : maximum[head], score = scores[head];
-        const T now = before != before || score <= before ? before : score;  // NaN if one is
-        maximum[head] = now;
-        kept_t[head] = before - now;
-        alpha_t[head] = score - now;
+    const auto fresh = [&](int64_t t) INLINE_LAMBDA { return job.resets && job.resets[t]; };
+    for_each_vector<T>(heads, [&](int64_t head, auto load, auto store) INLINE_LAMBDA {
+      Vector<T> now = load(maximum + head);
+      for (int64_t t = start; t < end; t++) {
+        const Vector<T> before = fresh(t) ? broadcast(T(EMPTY)) : now, score = load(job.scores + t * heads + head);
+        now = before != before || score <= before ? before : score;  // NaN if one is
+        store(job.kept + t * heads + head, before - now);
+        store(job.alpha + t * heads + head, score - now);
       }
-    }
+      store(maximum + head, now);
+    });
     for_each_vector<T>(count, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
       store(kept + i, exp_of_negative<T>(load(kept + i)));
       store(alpha + i, exp_of_negative<T>(load(alpha + i)));
     });
-    for (int64_t t = start; t < end; t++) {
-      T *kept_t = job.kept + t * heads, *alpha_t = job.alpha + t * heads;
-      const bool fresh = job.resets && job.resets[t];
-      for (int64_t head = 0; head < heads; head++) {
-        // In double: a sum in single precision drifts over long sequences.
-        const double earlier = fresh ? 0 : normaliser[head] * kept_t[head], total = earlier + alpha_t[head];
-        const double share = total == 0 ? 0 : 1 / total;  // all masked so far: no share for anyone
-        normaliser[head] = total;
-        alpha_t[head] = T(alpha_t[head] * share);
-        kept_t[head] = T(earlier * share);
+    for (int64_t head = 0; head < heads; head += 8) {
+      const int64_t n = heads - head < 8 ? heads - head : 8;
+      Vector<double> total = load_in_double(normaliser + head, n);  // a sum in single precision drifts over long sequences
+      for (int64_t t = start; t < end; t++) {
+        T *kept_t = job.kept + t * heads + head, *alpha_t = job.alpha + t * heads + head;
+        const Vector<double> weight = load_in_double(alpha_t, n);
+        const Vector<double> earlier = fresh(t) ? Vector<double>{} : total * load_in_double(kept_t, n);
+        total = earlier + weight;
+        const Vector<double> share = total == 0 ? Vector<double>{} : 1 / total;  // all masked so far: no share for anyone
+        store_from_double(alpha_t, weight * share, n);
+        store_from_double(kept_t, earlier * share, n);
       }
+      store_from_double(normaliser + head, total, n);
     }
   }
 }
@@ -47,6 +48,7 @@ void softmax_weigh(const Softmax<T>& job, int64_t from, int64_t to, T* maximum, 
 template <class T>
 void softmax_forward(const Softmax<T>& job, int64_t from, int64_t to, T* state, T* decay) {
   const int64_t heads = job.heads, dim = job.dim;
+  const auto put = [&](T* p, Vector<T> v, auto store) INLINE_LAMBDA { job.streams ? stream(p, v) : store(p, v); };
   for (int64_t t = from; t < to; t++) {
     const bool fresh = job.resets && job.resets[t];
     for (int64_t head = 0; head < heads; head++) {
@@ -67,31 +69,33 @@ void softmax_forward(const Softmax<T>& job, int64_t from, int64_t to, T* state, 
       T* out = job.out + row;
       // A token without a share is left out rather than multiplied by zero: padding may hold anything, even NaN.
       if (alpha == 0)
-        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA { store(out + i, load(o + i)); });
+        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA { put(out + i, load(o + i), store); });
       else
         for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
           const Vector<T> before = load(o + i), now = before + alpha * (load(v + i) - before);
           store(o + i, now);
-          store(out + i, now);
+          put(out + i, now, store);
         });
     }
   }
+  finish_streams();
 }
 
 template <class T>
 void softmax_backward(const Softmax<T>& job, int64_t from, int64_t to, T* state, double* inner, T* decay) {
   const int64_t heads = job.heads, dim = job.dim;
+  const auto put = [&](T* p, Vector<T> v, auto store) INLINE_LAMBDA { job.streams ? stream(p, v) : store(p, v); };
   for (int64_t back = from; back < to; back++) {
     const int64_t t = job.time - 1 - back;
     const bool fresh = job.resets && job.resets[t];
-    for (int64_t head = 0; head < heads; head++) {
+    for (int64_t head = heads - 1; head >= 0; head--) {
       const int64_t token = t * heads + head, row = token * dim;
       const T alpha = job.alpha[token], kept = job.kept[token];
       const T *g = job.g + row, *out = job.out + row, *v = job.values + row;
       T* r = state + head * dim;
       Vector<T> g_out{}, r_v{};
       if (decay) {
-        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+        for_each_vector<T, true>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
           g_out += load(g + i) * load(out + i);
           const Vector<T> now = load(r + i) + load(g + i);
           store(r + i, fresh ? Vector<T>{} : kept * now);
@@ -101,11 +105,11 @@ void softmax_backward(const Softmax<T>& job, int64_t from, int64_t to, T* state,
         continue;
       }
       T* dv = job.dvalues + row;
-      for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+      for_each_vector<T, true>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
         const Vector<T> g_i = load(g + i), now = load(r + i) + g_i;
         g_out += g_i * load(out + i);
         r_v += now * load(v + i);
-        store(dv + i, alpha * now);
+        put(dv + i, alpha * now, store);
         store(r + i, fresh ? Vector<T>{} : kept * now);
       });
       const double small = inner[head] + double(sum<T>(g_out));
@@ -116,6 +120,7 @@ void softmax_backward(const Softmax<T>& job, int64_t from, int64_t to, T* state,
       inner[head] = fresh ? 0 : kept * small;
     }
   }
+  finish_streams();
 }
 
 }  // namespace twofold::TWOFOLD_ISA

@@ -68,15 +68,72 @@ INLINE void store(T* p, Vector<T> v, int64_t n) {
 #endif
 }
 
-// Calls f(i, load, store) for each vector of `count` numbers, i the index of its first: whole ones, then what is left.
-template <class T, class F>
+// Past the cache, to a multiple of 64 bytes: what is larger than the cache need not be read into it before it is written.
+template <class T>
+INLINE void stream(T* p, Vector<T> v) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) _mm512_stream_ps(p, (__m512)v);
+  else _mm512_stream_pd(p, (__m512d)v);
+#else
+  store(p, v);
+#endif
+}
+
+// Before other threads are told of what was streamed.
+INLINE void finish_streams() {
+#ifdef __AVX512F__
+  _mm_sfence();
+#endif
+}
+
+// Calls f(i, load, store) for each vector of `count` numbers, i the index of its first. What is left after the whole ones is a
+// part of a vector. `down` is for loops that run down through memory: rows read upwards within are three times slower then, as
+// processors do not foresee what comes next.
+template <class T, bool down = false, class F>
 INLINE void for_each_vector(int64_t count, F&& f) {
-  int64_t i = 0;
-  for (; i + LANES<T> <= count; i += LANES<T>)
-    f(i, [](const T* p) INLINE_LAMBDA { return load(p); }, [](T* p, Vector<T> v) INLINE_LAMBDA { store(p, v); });
-  if (const int64_t n = count - i; n > 0)
-    f(i, [n](const T* p) INLINE_LAMBDA { return load(p, n); },
-      [n](T* p, Vector<T> v) INLINE_LAMBDA { store(p, v, n); });
+  const int64_t n = count % LANES<T>, whole = count - n;
+  const auto rest = [&]() INLINE_LAMBDA {
+    if (n > 0)
+      f(whole, [n](const T* p) INLINE_LAMBDA { return load(p, n); },
+        [n](T* p, Vector<T> v) INLINE_LAMBDA { store(p, v, n); });
+  };
+  if (down) rest();
+  for (int64_t i = 0; i < whole; i += LANES<T>)
+    f(down ? whole - LANES<T> - i : i, [](const T* p) INLINE_LAMBDA { return load(p); },
+      [](T* p, Vector<T> v) INLINE_LAMBDA { store(p, v); });
+  if (!down) rest();
+}
+
+// The first `n` <= 8 numbers in double precision; the other lanes are zero, or are not written.
+template <class T>
+INLINE Vector<double> load_in_double(const T* p, int64_t n) {
+  if constexpr (sizeof(T) == 8) {
+    return n == 8 ? load(p) : load(p, n);
+  } else {
+    typedef float Half __attribute__((vector_size(32)));
+#ifdef __AVX512VL__
+    const Half half = (Half)_mm256_maskz_loadu_ps((1u << n) - 1, p);
+#else
+    Half half{};
+    memcpy(&half, p, n * sizeof(T));
+#endif
+    return __builtin_convertvector(half, Vector<double>);
+  }
+}
+
+template <class T>
+INLINE void store_from_double(T* p, Vector<double> v, int64_t n) {
+  if constexpr (sizeof(T) == 8) {
+    n == 8 ? store(p, v) : store(p, v, n);
+  } else {
+    typedef float Half __attribute__((vector_size(32)));
+    const Half half = __builtin_convertvector(v, Half);
+#ifdef __AVX512VL__
+    _mm256_mask_storeu_ps(p, (1u << n) - 1, (__m256)half);
+#else
+    memcpy(p, &half, n * sizeof(T));
+#endif
+  }
 }
 
 template <class T>
