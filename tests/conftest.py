@@ -4,7 +4,11 @@ import os
 from itertools import count, pairwise
 
 # Compiled quickly rather than well: most of the time of the tests is XLA's. The same operations in the same order.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import jax
 import jax.numpy as jnp

@@ -107,8 +107,6 @@ SINGLE = [
 in_double = pytest.mark.parametrize("case", DOUBLE, indirect=True, ids=", ".join)
 in_both_precisions = pytest.mark.parametrize("case", DOUBLE + SINGLE, indirect=True, ids=", ".join)
 
-jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})  # Compiles faster.
-
 
 def prefill(layer, state, xs, resets=None):
     return layer.prefill(state, xs, resets=resets)
@@ -140,7 +138,7 @@ class Case(NamedTuple):
         for t, x in enumerate(xs):
             state, y = self.step(self.layer, self.fresh if t in resets else state, x)
             ys.append(y)
-        return state, jnp.stack(ys)
+        return state, np.stack(ys)
 
     def spoiled(self, where):
         """The layer, and the tokens with those `where` made NaN: for marks, NaN is what the layer reads in mark 0."""
@@ -151,7 +149,7 @@ class Case(NamedTuple):
         return layer, np.where(where, 0, self.xs)
 
 
-run = jit(prefill)
+run = jax.jit(prefill)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +173,7 @@ def case(request, normal):
     count = eqx.debug.assert_max_traces(step, max_traces=1)
     xs = tokens("tokens", TIME)
     others = 1 + xs % (layer.in_size - 1) if marks else tokens("others", TIME)
-    return Case(layer, dtype, fresh, state, xs, others, jit(count))
+    return Case(layer, dtype, fresh, state, xs, others, jax.jit(count))
 
 
 def test_every_exported_layer_is_under_the_law():
@@ -209,13 +207,13 @@ def test_split_anywhere_equals_whole(case, assert_close):
     for cut in (0, PART, TIME):
         between, early = run(case.layer, case.state, case.xs[:cut])
         last, late = run(case.layer, between, case.xs[cut:])
-        assert_close((last, jnp.concatenate([early, late])), whole)
+        assert_close((last, np.concatenate([early, late])), whole)
     for start in range(1, TIME - PART):
         end = start + PART
         state, early = case.fold(case.state, case.xs[:start])
         state, middle = run(case.layer, state, case.xs[start:end])
         last, late = case.fold(state, case.xs[end:])
-        assert_close((last, jnp.concatenate([early, middle, late])), whole)
+        assert_close((last, np.concatenate([early, middle, late])), whole)
 
 
 @in_both_precisions
@@ -263,7 +261,7 @@ def test_batch_equals_its_sequences(case, assert_close):
         (case.state, case.others, np.arange(TIME) % 4 == 0),
     ]
     batch = jax.tree.map(lambda *x: jnp.stack(x), *sequences)
-    together = jit(jax.vmap(prefill, in_axes=(None, 0, 0, 0)))(case.layer, *batch)
+    together = jax.jit(jax.vmap(prefill, in_axes=(None, 0, 0, 0)))(case.layer, *batch)
     for i, sequence in enumerate(sequences):
         assert_close(jax.tree.map(lambda x, i=i: x[i], together), run(case.layer, *sequence))
 
@@ -280,7 +278,7 @@ def test_gradients_are_those_of_folding_step(case, normal, assert_close):
             results = [x for x in jax.tree.leaves(face(layer, case.fresh, case.xs)) if eqx.is_inexact_array(x)]
             return sum(jnp.sum(normal(f"pull {i}", *x.shape) * x) for i, x in enumerate(results))
 
-        return jit(jax.grad(loss))(case.layer)
+        return jax.jit(jax.grad(loss))(case.layer)
 
     actual = gradients(prefill)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(actual))
