@@ -1,6 +1,7 @@
 """Input that a layer cannot use is an `InputError` that names the bad value."""
 
 import re
+from functools import cache
 
 import jax
 import numpy as np
@@ -39,7 +40,7 @@ MAKE = {  # A layer of a given size.
     "Stack": lambda size: Stack([RunningMean(size), RunningMean(size)]),
     "SequenceModel": lambda size: SequenceModel(size, 2, width=size, depth=1, key=KEY),
 }
-every_layer = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+every_layer = pytest.mark.parametrize("make", [cache(make) for make in MAKE.values()], ids=MAKE)
 
 
 def error(*named):

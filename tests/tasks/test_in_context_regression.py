@@ -1,5 +1,7 @@
 """The task and its analytic optimum."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,11 +44,16 @@ def test_the_papers_numbers():
     assert round(loss_of_step(optimal_step()), 4) == 0.0946
 
 
+@cache
+def many_tasks(time, in_size, out_size):
+    return sample_tasks(jax.random.key(1), 200_000, time=time, in_size=in_size, out_size=out_size)
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.3])
 @every_size
 def test_closed_form_agrees_with_monte_carlo(time, in_size, out_size, factor):
     step = factor * optimal_step(time, in_size)
-    tokens, answers = sample_tasks(jax.random.key(1), 200_000, time=time, in_size=in_size, out_size=out_size)
+    tokens, answers = many_tasks(time, in_size, out_size)
     model = gradient_step(step, in_size, out_size)
     simulated = jax.jit(regression_loss)(model, tokens, answers)
     np.testing.assert_allclose(simulated, loss_of_step(step, time, in_size), rtol=0.02)
@@ -63,7 +70,7 @@ def test_loss_is_that_of_the_outputs_at_the_questions(assert_close):
     recipe = Recipe(time=4, in_size=2, out_size=3, hidden_size=5, gate_size=6)
     student = recipe.student(jax.random.key(0))
     tokens, answers = recipe.tasks(jax.random.key(1), 7)
-    outputs = jnp.stack([student(sequence)[-1] for sequence in tokens])
+    outputs = jax.jit(jax.vmap(lambda sequence: student(sequence)[-1]))(tokens)
     assert_close(predictions(student, tokens), outputs)
     assert_close(regression_loss(student, tokens, answers), jnp.mean((outputs - answers) ** 2) / 2)
 
