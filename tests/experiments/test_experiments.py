@@ -203,7 +203,7 @@ def test_the_demo_does_its_whole_job(tmp_path, monkeypatch, capsys):
     small = functools.partial(Classification, dataset="BasicMotions", width=8, depth=1, heads=2, steps=4, batch=4)
     monkeypatch.setattr(demo, "Classification", small)
     monkeypatch.setattr(demo, "STREAM_TOKENS", 200)
-    monkeypatch.setattr(demo, "SAMPLED", (10, 100, 200))
+    monkeypatch.setattr(demo, "SAMPLED", (10, 200))
     monkeypatch.setitem(table1.QUICK, "paper", TINY)
     figures = demo.run(tmp_path / "demo", Console(width=160))
     printed = capsys.readouterr().out
