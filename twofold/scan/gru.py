@@ -10,6 +10,7 @@ from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
 from .recurrent import Cell, filled, plus, previous, run, sigmoid, unless
+from .varying import alike
 
 
 def gru_scan(
@@ -54,12 +55,14 @@ def gru_scan(
         raise InputError(f"resets have shape {jnp.shape(resets)}; these inputs need {inputs.shape[:1]}")
     resets = None if resets is None else jnp.asarray(resets)
     dtype = jnp.result_type(inputs, v, h, *([] if b_n is None else [b_n]))
+    b_n = None if b_n is None else jnp.asarray(b_n, dtype)
     inputs, v, h = (x.astype(dtype) for x in (inputs, v, h))
+    inputs, v, h, b_n, resets = alike((inputs, v, h, b_n, resets))
     chosen = choose(implementation, "gru_scan", inputs)
     if b_n is None:
         last, (h, _) = run(_RESET_BEFORE[chosen], inputs, v, h, resets)
     else:
-        last, (h, _, _) = run(_RESET_AFTER[chosen], inputs, (v, jnp.asarray(b_n, dtype)), h, resets)
+        last, (h, _, _) = run(_RESET_AFTER[chosen], inputs, (v, b_n), h, resets)
     return h, last
 
 

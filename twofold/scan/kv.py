@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike, Bool, Float
 from ..errors import InputError
 from . import native
 from .dispatch import Implementation, choose
+from .varying import alike, tied
 
 CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
 
@@ -56,10 +57,12 @@ def kv_scan(
         raise InputError(f"state has shape {state.shape}; these q, k, v need (heads, d_k, d_v) = {needed}")
     if resets is not None and jnp.shape(resets) != q.shape[:1]:
         raise InputError(f"resets have shape {jnp.shape(resets)}; q of shape {q.shape} needs {q.shape[:1]}")
+    resets = None if resets is None else jnp.asarray(resets)
+    q, k, v, state, resets = alike((q, k, v, state, resets))
     chosen = choose(implementation, "kv_scan", q, k, v, state)
     if resets is None or len(q) == 0:
         return _scan(q, k, v, state, None, jnp.int32(0), False, chosen)
-    segments = jnp.cumsum(jnp.asarray(resets), dtype=jnp.int32)
+    segments = jnp.cumsum(resets, dtype=jnp.int32)
     if chosen == "native":  # whose chunks end where segments do
         return _scan(q, k, v, state, segments, jnp.int32(0), False, chosen)
     return _scan_without_leaks(q, k, v, state, segments)
@@ -91,9 +94,8 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
     `segment`: which segment the initial state belongs to.
     """
     if implementation == "native":
-        results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (v, state)]
         segments = native.present(segments, jnp.int32)
-        return tuple(native.call("kv_forward", results, q, k, v, state, segments, segment, reverse=reverse))
+        return tuple(native.call("kv_forward", [v, state], q, k, v, state, segments, segment, reverse=reverse))
     time = len(q)
     if time == 0:
         return jnp.zeros(v.shape, v.dtype), state
@@ -117,6 +119,7 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
         found = jnp.where(seen, queries @ keys, 0) @ values + before
         return state + ending @ values, current, jnp.swapaxes(found, 0, 1)
 
+    state = tied(state, (q, k, v))
     if time == size:
         state, _, out = absorb(state, segment, (q, k, v, segments))
         return out, state

@@ -12,6 +12,7 @@ from ..errors import InputError
 from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
+from .varying import alike
 
 
 def linear_scan(
@@ -54,7 +55,7 @@ def linear_scan(
     dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), h0.dtype)
     a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
     resets = None if resets is None else jnp.asarray(resets)
-    a, b, h0 = (x.astype(dtype) for x in (a, b, h0))
+    a, b, h0, resets = alike((a.astype(dtype), b.astype(dtype), h0.astype(dtype), resets))
     return _scan(a, b, h0, resets, reverse, choose(implementation, "linear_scan", b))
 
 
@@ -119,15 +120,13 @@ _scan.defvjp(_scan_forward, _scan_backward)
 
 def _native_states(a, b, h0, resets, reverse):
     args = _as_heads(a, b, h0, resets)
-    shape = jax.ShapeDtypeStruct(args[1].shape, b.dtype)
-    return native.call("linear_forward", shape, *args, reverse=reverse).reshape(b.shape)
+    return native.call("linear_forward", args[1], *args, reverse=reverse).reshape(b.shape)
 
 
 def _native_pull_back(a, h, h0, resets, g, reverse):
     decays, states, start, resets = _as_heads(a, h, h0, resets)
-    results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (decays, states, start)]
     args = decays, g.reshape(states.shape), states, start, resets
-    da, db, dh0 = native.call("linear_backward", results, *args, reverse=reverse)
+    da, db, dh0 = native.call("linear_backward", [decays, states, start], *args, reverse=reverse)
     split = _axes_of_heads(a, h)
     da = da.reshape(a.shape[:1] + h.shape[1:split] + (1,) * (h.ndim - split))
     return _sum_to(a, da), db.reshape(h.shape), dh0.reshape(h0.shape)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .varying import alike, like, tied
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 4))
 def loop(step: Callable, constants, carry, xs, reverse: bool = False):
@@ -16,13 +18,18 @@ def loop(step: Callable, constants, carry, xs, reverse: bool = False):
     every step cuts its token out of the arrays as they are. `step` closes over no traced array. The gradient, which
     only second derivatives need, is that of lax.scan.
     """
+    return tied(_loop(step, constants, carry, xs, reverse), (constants, carry, xs))
+
+
+def _loop(step, constants, carry, xs, reverse):
     length = len(jax.tree.leaves(xs)[0])
     if length == 1:  # a single token needs no loop
         carry, y = step(constants, carry, jax.tree.map(lambda x: x[0], xs))
         return carry, jax.tree.map(lambda y: y[None], y)
-    token = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+    token = jax.tree.map(lambda x: like(x, x.shape[1:], x.dtype), xs)
     shapes = jax.eval_shape(partial(step, constants), carry, token)[1]
     ys = jax.tree.map(lambda y: jnp.zeros((length, *y.shape), y.dtype), shapes)
+    ys, _ = alike((ys, xs))
     if length == 0:
         return carry, ys
 

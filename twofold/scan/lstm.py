@@ -12,6 +12,7 @@ from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
 from .recurrent import Cell, filled, plus, previous, run, unless
+from .varying import alike
 
 
 class LSTMState(NamedTuple):
@@ -57,8 +58,9 @@ def lstm_scan(
     if resets is not None and jnp.shape(resets) != inputs.shape[:1]:
         raise InputError(f"resets have shape {jnp.shape(resets)}; these inputs need {inputs.shape[:1]}")
     dtype = jnp.result_type(inputs, v, h, c)
-    inputs, v, h, c = (x.astype(dtype) for x in (inputs, v, h, c))
     resets = None if resets is None else jnp.asarray(resets)
+    inputs, v, h, c = (x.astype(dtype) for x in (inputs, v, h, c))
+    inputs, v, h, c, resets = alike((inputs, v, h, c, resets))
     cell = _CELLS[choose(implementation, "lstm_scan", inputs)]
     last, (h, _, _) = run(cell, inputs, v, LSTMState(h, c), resets)
     return h, last
@@ -117,10 +119,9 @@ def _native_forward(inputs, v, state, resets):
 def _native_pull_back(v, state, resets, outputs, cotangents):
     _, (_, c_before, gates) = outputs
     last, each = cotangents
-    results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (gates, *state)]
     each = (native.present(x, v.dtype) for x in each)
     args = v, native.present(resets), c_before, gates, *filled(last, state), *each
-    d, *before = native.call("lstm_backward", results, *args, vmap_method="expand_dims")
+    d, *before = native.call("lstm_backward", [gates, *state], *args, vmap_method="expand_dims")
     return d, d, LSTMState(*before)
 
 

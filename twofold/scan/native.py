@@ -4,13 +4,15 @@ import ctypes
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distributions
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import jaxlib
 from jax import Array
+
+from .varying import alike, like
 
 NAME = "libtwofold_kernels.so"
 HANDLERS = [
@@ -61,11 +63,10 @@ def instruction_set() -> str:
 
 
 def _path() -> Path:
-    """Where installing twofold puts the library: if the installation is editable, not beside the sources."""
-    try:
-        return Path(str(distribution("twofold").locate_file(f"twofold/scan/{NAME}")))
-    except PackageNotFoundError:
-        return Path(__file__).with_name(NAME)
+    """Where installing twofold has put the library: if the installation is editable, not beside the sources."""
+    beside = Path(__file__).with_name(NAME)
+    installed = (Path(str(d.locate_file(f"twofold/scan/{NAME}"))) for d in distributions(name="twofold"))
+    return next((path for path in (beside, *installed) if path.exists()), beside)
 
 
 def present(x: Array | None, dtype=bool) -> Array:
@@ -73,11 +74,11 @@ def present(x: Array | None, dtype=bool) -> Array:
     return jnp.zeros(0, dtype) if x is None else x
 
 
-def call(
-    name: str, results, *args, vmap_method: str = "broadcast_all", aliases: dict[int, int] | None = None, **attributes
-):
+def call(name: str, results, *args, vmap_method: str = "broadcast_all", **attributes):
     """The kernel's results, of the shapes and dtypes of `results`."""
-    run = jax.ffi.ffi_call(f"twofold_{name}", results, vmap_method=vmap_method, input_output_aliases=aliases)
+    args = alike(args)
+    types = jax.tree.map(lambda x: like(args[0], x.shape, x.dtype), results)
+    run = jax.ffi.ffi_call(f"twofold_{name}", types, vmap_method=vmap_method)
     return run(*args, **attributes)
 
 

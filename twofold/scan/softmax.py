@@ -12,6 +12,7 @@ from ..errors import InputError
 from . import native
 from .dispatch import Implementation, choose
 from .loop import loop
+from .varying import alike
 
 # Stands for "nothing seen yet": below every real score, yet finite, so that differences of maxima are never inf - inf.
 EMPTY = -1e30
@@ -151,15 +152,14 @@ def _pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last)
 
 
 def _native_gates(scores, values, state, resets):
-    like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (values, *state, scores, scores)]
-    out, *last, alpha, kept = native.call("softmax_forward", like, scores, values, *state, native.present(resets))
+    results = [values, *state, scores, scores]
+    out, *last, alpha, kept = native.call("softmax_forward", results, scores, values, *state, native.present(resets))
     return out, SoftmaxState(*last), alpha, kept
 
 
 def _native_pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last):
-    like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (scores, values, *state)]
     args = scores, values, *state, native.present(resets), out, *last, alpha, kept, g, *g_last
-    dscores, dvalues, *dstate = native.call("softmax_backward", like, *args)
+    dscores, dvalues, *dstate = native.call("softmax_backward", [scores, values, *state], *args)
     return dscores, dvalues, SoftmaxState(*dstate)
 
 
@@ -197,4 +197,5 @@ def checked_tokens(scores, values, state, resets):
         raise InputError(
             f"resets have shape {jnp.shape(resets)}; scores of shape {scores.shape} need {scores.shape[:1]}"
         )
-    return scores, values, state, None if resets is None else jnp.asarray(resets)
+    resets = None if resets is None else jnp.asarray(resets)
+    return alike((scores, values, state, resets))

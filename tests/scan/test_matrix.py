@@ -1,0 +1,239 @@
+"""Every scan, in every implementation and dtype, under every transform of JAX: the equations of its docstring, in float64."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from twofold.scan import gru_scan, implementations, kv_scan, linear_scan, lstm_scan, softmax_scan
+from twofold.scan.dispatch import VARIABLE
+
+TIME, BATCH = 70, 2  # More than a tile of the kernels, and no whole number of them.
+HEADS, DIM = 2, 17  # More than a vector, and no whole number of them.
+
+
+def linear(a, b, h0, implementation):
+    h = linear_scan(a, b, h0, implementation=implementation)
+    return h, h[-1]
+
+
+def linear_oracle(a, b, h0):
+    def step(h, token):
+        h = token[0] * h + token[1]
+        return h, h
+
+    last, h = lax.scan(step, h0, (a, b))
+    return h, last
+
+
+def softmax(scores, values, m, c, o, implementation):
+    return softmax_scan(scores, values, type_of_state(m, c, o), implementation=implementation)
+
+
+def type_of_state(*leaves):
+    from twofold.scan import SoftmaxState
+
+    return SoftmaxState(*leaves)
+
+
+def softmax_oracle(scores, values, m, c, o):
+    def step(carry, token):
+        (m, c, a), (s, v) = carry, token
+        new = jnp.maximum(m, s)
+        c, a = (x * jnp.exp(m - new)[:, None] + jnp.exp(s - new)[:, None] * y for x, y in ((c, 1), (a, v)))
+        return (new, c, a), a / c
+
+    (m, c, a), out = lax.scan(step, (m, c[:, None], c[:, None] * o), (scores, values))
+    return out, type_of_state(m, c[:, 0], a / c)
+
+
+def kv(q, k, v, state, implementation):
+    return kv_scan(q, k, v, state, implementation=implementation)
+
+
+def kv_oracle(q, k, v, state):
+    def step(state, token):
+        q, k, v = token
+        state = state + k[:, :, None] * v[:, None, :]
+        return state, jnp.einsum("hk,hkv->hv", q, state)
+
+    last, out = lax.scan(step, state, (q, k, v))
+    return out, last
+
+
+def lstm(inputs, v, h, c, implementation):
+    out, last = lstm_scan(inputs, v, (h, c), implementation=implementation)
+    return out, tuple(last)
+
+
+def lstm_oracle(inputs, v, h, c):
+    def step(state, x):
+        h, c = state
+        f, k, g, o = jnp.split(x + v @ h, 4)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(g) * jnp.tanh(k)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    last, out = lax.scan(step, (h, c), inputs)
+    return out, last
+
+
+def gru_before(inputs, v, h, implementation):
+    return gru_scan(inputs, v, h, implementation=implementation)
+
+
+def gru_after(inputs, v, b_n, h, implementation):
+    return gru_scan(inputs, v, h, b_n=b_n, implementation=implementation)
+
+
+def gru_oracle(inputs, v, b_n, h, after=True):
+    def step(h, x):
+        v_r, v_h, v_z = jnp.split(v, 3)
+        x_r, x_h, x_z = jnp.split(x, 3)
+        r, z = jax.nn.sigmoid(x_r + v_r @ h), jax.nn.sigmoid(x_z + v_z @ h)
+        h = (1 - z) * h + z * jnp.tanh(x_h + (r * (v_h @ h + b_n) if after else v_h @ (r * h)))
+        return h, h
+
+    last, out = lax.scan(step, h, inputs)
+    return out, last
+
+
+REAL = ("float32", "float64")
+CASES = {  # the scan; its oracle; its dtypes; the shapes of its arguments, those of tokens with time first; how many are tokens
+    "linear": (linear, linear_oracle, (*REAL, "complex64", "complex128"), [(HEADS, DIM)] * 2, [(HEADS, DIM)]),
+    "linear, a gate a head": (linear, linear_oracle, REAL, [(HEADS, 1), (HEADS, DIM)], [(HEADS, DIM)]),
+    "softmax": (softmax, softmax_oracle, REAL, [(HEADS,), (HEADS, DIM)], [(HEADS,), (HEADS,), (HEADS, DIM)]),
+    "kv": (kv, kv_oracle, REAL, [(HEADS, 5), (HEADS, 5), (HEADS, DIM)], [(HEADS, 5, DIM)]),
+    "lstm": (lstm, lstm_oracle, REAL, [(4 * DIM,)], [(4 * DIM, DIM), (DIM,), (DIM,)]),
+    "gru": (
+        gru_before,
+        lambda inputs, v, h: gru_oracle(inputs, v, 0, h, after=False),
+        REAL,
+        [(3 * DIM,)],
+        [(3 * DIM, DIM), (DIM,)],
+    ),
+    "gru, reset after": (gru_after, gru_oracle, REAL, [(3 * DIM,)], [(3 * DIM, DIM), (DIM,), (DIM,)]),
+}
+
+named = os.environ.get(VARIABLE, "auto") or "auto"
+IMPLEMENTATIONS = [  # What a run of the tests is for, or all.
+    name for name in implementations()["linear_scan"] if named in ("auto", name)
+]
+
+
+def two(args):
+    return [jnp.stack([x, x / 2]) for x in args]
+
+
+def through_shards(f):
+    mesh = Mesh(np.array(jax.devices()[:1]), ("batch",))
+    spec = PartitionSpec("batch")
+    return lambda *args: jax.tree.map(
+        lambda x: x[0], jax.shard_map(jax.vmap(f), mesh=mesh, in_specs=spec, out_specs=spec)(*two(args))
+    )
+
+
+TRANSFORMS = {
+    "jit": lambda f: f,
+    "vmap": lambda f: lambda *args: jax.tree.map(lambda x: x[0], jax.vmap(f)(*two(args))),
+    "vmap of vmap": lambda f: (
+        lambda *args: jax.tree.map(
+            lambda x: x[0, 0],
+            jax.vmap(jax.vmap(f, (0,) + (None,) * (len(args) - 1)))(*two(two(args[:1])), *two(args[1:])),
+        )
+    ),
+    "checkpoint": jax.checkpoint,
+    "scan": lambda f: lambda *args: jax.tree.map(lambda x: x[0], lax.scan(lambda _, x: (0, f(*x)), 0, two(args))[1]),
+    "shard_map": through_shards,
+}
+
+
+@pytest.fixture
+def arguments(normal):
+    def make(case, dtype):
+        _, _, _, tokens, others = CASES[case]
+        shapes = [(TIME, *shape) for shape in tokens] + others
+        args = [normal(f"{case} {i}", *shape, dtype=dtype) for i, shape in enumerate(shapes)]
+        if case.startswith("linear"):
+            args[0] = args[0] / (1 + np.abs(args[0]))  # |a| < 1
+        if case == "softmax":
+            args[3] = np.abs(args[3]) + 1  # the normaliser
+        return [(x / (DIM**0.5 if x.shape[0] in (3 * DIM, 4 * DIM) else 1)).astype(dtype) for x in args]
+
+    return make
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(("case", "dtype"), [(case, dtype) for case in CASES for dtype in CASES[case][2]])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_outputs_state_and_all_gradients(normal, assert_close, arguments, implementation, case, dtype, transform):
+    """The gradients are of all arguments, the state among them, through the outputs and through the last state."""
+    scan, oracle, *_ = CASES[case]
+    args = arguments(case, np.dtype(dtype))
+
+    def results(f):
+        def loss(args):
+            out = f(*args)
+            pulls = [normal(f"pull {i}", *x.shape, dtype=x.dtype) for i, x in enumerate(jax.tree.leaves(out))]
+            return sum(jnp.sum(p * x).real for p, x in zip(pulls, jax.tree.leaves(out), strict=True)), out
+
+        return jax.jit(jax.grad(loss, has_aux=True))
+
+    actual = results(TRANSFORMS[transform](partial(scan, implementation=implementation)))(args)
+    in_double = [x.astype(np.result_type(x, np.float64)) for x in args]
+    assert_close(actual, _of_oracle(case, results(oracle), in_double), rtol=None if "64" in dtype[-3:] else 2e-5)
+    assert {x.dtype.name for x in jax.tree.leaves(actual)} == {dtype}
+
+
+_FOUND: dict = {}
+
+
+def _of_oracle(case, results, args):
+    """Compiled once for all implementations and transforms."""
+    key = case, args[0].dtype.name, tuple(float(np.abs(x).sum()) for x in args)
+    if key not in _FOUND:
+        _FOUND[key] = results(args)
+    return _FOUND[key]
+
+
+@pytest.mark.skipif("native" not in IMPLEMENTATIONS, reason="of the kernels")
+@pytest.mark.parametrize("threads", [2, 8])
+def test_threads_change_nothing(threads):
+    """Enough numbers for several threads: two have the sequences of a batch; eight, all of them one sequence as well."""
+    program = """
+import jax, jax.numpy as jnp, numpy as np
+from twofold.scan import linear_scan, softmax_scan, kv_scan
+key = jax.random.split(jax.random.key(0), 4)
+def both(f, *args, batch):
+    pull = jax.random.normal(key[3], args[1].shape, args[1].dtype)
+    results = []
+    for name in ("native", "xla"):
+        def run(*args, name=name):
+            out, back = jax.vjp(jax.vmap(lambda *args: f(*args, name)), *args)
+            return out, back(pull)
+        results.append(jax.jit(run)(*args))
+    for x, y in zip(*map(jax.tree.leaves, results), strict=True):
+        assert np.max(np.abs(x - y)) <= 1e-4 * np.max(np.abs(y)), (f, batch, np.max(np.abs(x - y)))
+for batch in (1, 3):
+    shape = (batch, 2100, 4, 32)
+    a = jax.random.uniform(key[0], shape[:3] + (1,), minval=0.5)
+    scores, values = 3 * jax.random.normal(key[1], shape[:3]), jax.random.normal(key[2], shape)
+    resets = jnp.arange(2100) % 700 == 350
+    both(lambda a, b, name: linear_scan(a, b, implementation=name), a, values, batch=batch)
+    full = jnp.broadcast_to(a, shape)
+    both(lambda a, b, name: linear_scan(a, b, reverse=True, resets=resets, implementation=name), full, values, batch=batch)
+    z = (0.9 * jnp.exp(1j * full)).astype(jnp.complex64), values * (1 + 0.5j)
+    both(lambda a, b, name: linear_scan(a, b, implementation=name), *z, batch=batch)
+    both(lambda b, c, name: linear_scan(full[0, 0], b + c, implementation=name), values, values, batch=batch)
+    both(lambda s, v, name: softmax_scan(s, v, implementation=name)[0], scores, values, batch=batch)
+    both(lambda s, v, name: softmax_scan(s, v, resets=resets, implementation=name)[0], scores, values, batch=batch)
+    both(lambda q, v, name: kv_scan(q, q, v, implementation=name)[0], values / 32, values, batch=batch)
+"""
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"NPROC": str(threads)}, check=True)
