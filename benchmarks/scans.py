@@ -1,63 +1,22 @@
-"""twofold's scans against what JAX offers for the same recurrences, side by side in one process.
+"""The recurrences of twofold.scan, and the same in plain JAX, memax and PyTorch."""
 
-    python benchmarks/scans.py [--quick] [--only kv] [--json FILE]
-
-Timed are each operation's forward pass alone, forward and gradient together (that of a random-weighted sum of the
-output with respect to all inputs), and compilation. The contestants take turns. A ratio is the median over rounds of a
-contestant's time over twofold's in the same round: what slows the machine down for longer than that cancels out. A
-contestant whose result differs from twofold's is reported, not timed.
-"""
-
-import datetime
-import itertools
-import json
 import math
-import os
-import platform
-import re
-import statistics
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import jaxlib
-import tyro
 from jax import Array, lax
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from twofold.scan import kv_scan, linear_scan, softmax_scan
 
-# glibc hands every buffer over 32 MiB back to the system and faults its pages in again at the next call; large shapes
-# would measure that instead of the scans.
-KEEP_MEMORY = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
-SHAPES = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time, heads, dim)
-STUDENT, LRU = (64, 32, 1, 100), (32, 1024, 1, 128)
-QUICK = 2**21  # Numbers in the largest input of a --quick run.
-LIMIT = 2**28  # Numbers in the largest array of any contestant: 1 GiB of float32.
-TOLERANCE = 1e-4  # Of an array's largest entry.
-SECONDS = 2.0  # What a comparison takes turns for; at least five rounds.
+from .contestants import Case, Contestant, Task, present, weighted_sum, with_jax
 
-
-def linear_loop(a, b):
-    def step(h, token):
-        a_t, b_t = token
-        h = (a if a_t is None else a_t) * h + b_t
-        return h, h
-
-    return lax.scan(step, jnp.zeros_like(b[0]), (a if a.ndim == b.ndim else None, b))[1]
-
-
-def linear_associative(a, b):
-    def compose(first, second):
-        return first[0] * second[0], second[0] * first[1] + second[1]
-
-    return lax.associative_scan(compose, (jnp.broadcast_to(a, b.shape), b))[1]
+HEADS = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time, heads, dim)
+WIDTHS = [(64, 128, 256), (16, 1024, 512), (1, 16384, 512)]  # (batch, time, width)
+LONG, LRU, STUDENT = (1, 16384, 256), (32, 1024, 128), (64, 32, 100)
+QUICK_HEADS, QUICK_WIDTHS = [(8, 128, 4, 32)], [(8, 128, 128)]
+LOOPED = 2**14  # Tokens that a Python loop is asked for at most.
 
 
 def softmax_loop(scores, values):
@@ -84,6 +43,32 @@ def softmax_associative(scores, values):
     return w / u[..., None]
 
 
+def linear_loop(a, b):
+    def step(h, token):
+        a_t, b_t = token
+        h = (a if a_t is None else a_t) * h + b_t
+        return h, h
+
+    return lax.scan(step, jnp.zeros_like(b[0]), (a if a.ndim == b.ndim else None, b))[1]
+
+
+def linear_associative(a, b):
+    def compose(first, second):
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    return lax.associative_scan(compose, (jnp.broadcast_to(a, b.shape), b))[1]
+
+
+def linear_memax(a, b):
+    from memax.equinox.groups import Resettable
+    from memax.equinox.scans import semigroup_scan
+    from memax.equinox.semigroups.lru import LRUSemigroup
+
+    semigroup = Resettable(LRUSemigroup(b.shape[1]))
+    tokens = (jnp.broadcast_to(a, b.shape), b), jnp.zeros(len(b), bool)
+    return semigroup_scan(semigroup, semigroup.initialize_carry(), tokens)[0][1]
+
+
 def kv_loop(q, k, v):
     def step(state, token):
         q, k, v = token
@@ -93,196 +78,122 @@ def kv_loop(q, k, v):
     return lax.scan(step, jnp.zeros((*k.shape[1:], v.shape[2]), v.dtype), (q, k, v))[1]
 
 
-def kv_associative(q, k, v):
-    states = lax.associative_scan(jnp.add, k[..., :, None] * v[..., None, :])
-    return jnp.einsum("thkv,thk->thv", states, q)
-
-
 def kv_quadratic(q, k, v):
     scores = jnp.tril(jnp.einsum("thk,shk->hts", q, k))
     return jnp.einsum("hts,shv->thv", scores, v)
 
 
-class Contestant(NamedTuple):
-    operation: str
-    name: str
-    function: Callable[..., Array]
-    largest: Callable[[int, int, int, int], int] = lambda batch, time, heads, dim: 0
-    """Numbers in its largest array, where that is more than the inputs and the loop's residuals."""
+def softmax_case(shape: tuple[int, int, int, int]) -> Case:
+    def twofold(implementation):
+        return lambda scores, values: softmax_scan(scores, values, implementation=implementation)[0]
+
+    def task():
+        keys = jax.random.split(jax.random.key(0), 3)
+        scores = 3 * jax.random.normal(keys[0], shape[:3], jnp.float32)
+        values, random = (jax.random.normal(key, shape, jnp.float32) for key in keys[1:])
+        return Task({"scores": scores, "values": values}, (), weighted_sum, random)
+
+    functions = {"lax.scan": softmax_loop, "associative_scan": softmax_associative}
+    contestants, xla = _jax_contestants(twofold, functions)
+    if present("torch"):
+        from . import torch_peers as torch
+
+        contestants += [torch.plain("cumsum", torch.softmax_cumsum), torch.compiled("cumsum", torch.softmax_cumsum)]
+    return Case("softmax scan", "float32", shape, task, contestants, {"twofold": xla})
 
 
-CONTESTANTS = [  # the first of each operation is what the others are compared with
-    Contestant("linear", "twofold", linear_scan),
-    Contestant("linear", "lax.scan", linear_loop),
-    Contestant("linear", "associative_scan", linear_associative),
-    Contestant("softmax", "twofold", lambda scores, values: softmax_scan(scores, values)[0]),
-    Contestant("softmax", "lax.scan", softmax_loop),
-    Contestant("softmax", "associative_scan", softmax_associative),
-    Contestant("kv", "twofold", lambda q, k, v: kv_scan(q, k, v)[0]),
-    Contestant("kv", "lax.scan", kv_loop),
-    Contestant("kv", "masked (Q K^T) V", kv_quadratic, lambda n, t, h, d: n * h * t * t),
-    Contestant("kv", "associative_scan", kv_associative, lambda n, t, h, d: n * h * t * d * d),
-]
+def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False) -> Case:
+    batch, time, width = shape
+    complex_numbers = jnp.issubdtype(dtype, jnp.complexfloating)
+
+    def twofold(implementation):
+        return partial(linear_scan, implementation=implementation)
+
+    def task():
+        keys = jax.random.split(jax.random.key(0), 4)
+        decays = (width,) if constant else shape
+        a = jax.random.uniform(keys[0], decays, jnp.float32, 0.5, 1).astype(dtype)
+        if complex_numbers:
+            a = a * jnp.exp(1j * jax.random.uniform(keys[1], decays, jnp.float32, 0, jnp.pi))
+        b, random = (jax.random.normal(key, shape, dtype) for key in keys[2:])
+        return Task({"a": a, "b": b}, (), weighted_sum, random)
+
+    functions: dict[str, Callable] = {"lax.scan": linear_loop, "associative_scan": linear_associative}
+    if present("memax") and complex_numbers:  # Its semigroup is one of complex numbers.
+        functions["memax, semigroup_scan"] = linear_memax
+    contestants, xla = _jax_contestants(twofold, functions, shared=("a",) if constant else ())
+    if present("torch"):
+        from . import torch_peers as torch
+
+        kept = 3 * math.prod(shape) * math.ceil(math.log2(time))
+        if time <= LOOPED:
+            contestants += [torch.plain("loop", torch.linear_loop)]
+        contestants += [torch.plain("doubling", torch.linear_doubling, keeps=kept)]
+        if not complex_numbers:  # torch.compile leaves complex numbers as they are.
+            contestants += [torch.compiled("doubling", torch.linear_doubling)]
+    variant = f"{jnp.dtype(dtype)}, {'constant' if constant else 'changing'} decay"
+    return Case("linear scan", variant, shape, task, contestants, {"twofold": xla})
 
 
-def linear_inputs(dtype, constant=False):
-    def inputs(key, shape):
-        keys = jax.random.split(key, 3)
-        decays = shape[2:] if constant else shape
-        a = jax.random.uniform(keys[0], decays, minval=0.5).astype(dtype)
-        if jnp.iscomplexobj(a):
-            a = a * jnp.exp(1j * jax.random.uniform(keys[1], decays, maxval=jnp.pi))
-        return a, jax.random.normal(keys[2], shape, dtype)
+def kv_case(shape: tuple[int, int, int, int]) -> Case:
+    batch, time, heads, dim = shape
 
-    return inputs
+    def twofold(implementation):
+        return lambda q, k, v: kv_scan(q, k, v, implementation=implementation)[0]
 
+    def task():
+        keys = jax.random.split(jax.random.key(0), 4)
+        q, k, v, random = (jax.random.normal(key, shape, jnp.float32) for key in keys)
+        return Task({"q": q / dim**0.5, "k": k, "v": v}, (), weighted_sum, random)
 
-def softmax_inputs(key, shape):
-    return 3 * jax.random.normal(key, shape[:3]), jax.random.normal(jax.random.fold_in(key, 1), shape)
+    functions = {"lax.scan": kv_loop, "masked (Q K^T) V": kv_quadratic}
+    keeps = {"lax.scan": batch * time * heads * dim**2, "masked (Q K^T) V": batch * heads * time**2}
+    contestants, xla = _jax_contestants(twofold, functions, keeps=keeps)
+    if present("torch"):
+        from . import torch_peers as torch
 
-
-def kv_inputs(key, shape):
-    q, k, v = jax.random.normal(key, (3, *shape))
-    return q / shape[-1] ** 0.5, k, v
-
-
-CASES = [  # (operation, variant, random inputs of a (batch, time, heads, dim), such shapes)
-    ("linear", "float32", linear_inputs(jnp.float32), SHAPES),
-    ("linear", "complex64", linear_inputs(jnp.complex64), SHAPES),
-    ("linear", "float32, constant a", linear_inputs(jnp.float32, constant=True), [STUDENT, LRU]),
-    ("linear", "complex64, constant a", linear_inputs(jnp.complex64, constant=True), [STUDENT, LRU]),
-    ("softmax", "float32", softmax_inputs, SHAPES),
-    ("kv", "float32", kv_inputs, SHAPES),
-]
+        contestants += [torch.plain("chunks", torch.kv_chunks), torch.compiled("chunks", torch.kv_chunks)]
+    # A token and head: k v^T and S^T q; twice more each backwards.
+    flops = 2 * 2 * batch * time * heads * dim**2
+    return Case("kv scan", "float32", shape, task, contestants, {"twofold": xla}, (flops, 3 * flops))
 
 
-def passes(function: Callable, inputs: tuple) -> dict[str, Callable]:
-    """What is timed, on batches; an input without a batch axis is shared."""
-    batched = jax.vmap(function, [0 if x.ndim > 2 else None for x in inputs])
+def _jax_contestants(
+    twofold: Callable[[str], Callable],
+    functions: dict[str, Callable],
+    *,
+    shared: tuple[str, ...] = (),
+    keeps: dict[str, int] | None = None,
+) -> tuple[list[Contestant], Contestant]:
+    """twofold's and the `functions`, which take one sequence; and twofold's by XLA alone.
 
-    def gradient(weights, *inputs):
-        out, pull_back = jax.vjp(batched, *inputs)
-        return out, pull_back(weights)
-
-    return {"forward": lambda weights, *inputs: batched(*inputs), "gradient": gradient}
-
-
-def difference(result, reference) -> float:
-    """The largest difference in any array, relative to its largest entry; NaN if there is a NaN."""
-    errors = jax.tree.map(lambda x, y: jnp.max(jnp.abs(x - y)) / jnp.max(jnp.abs(y)), result, reference)
-    return float(jnp.max(jnp.array(jax.tree.leaves(errors))))
-
-
-def seconds(function: Callable, *arguments) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(function(*arguments))
-    return time.perf_counter() - start
-
-
-def compare(contestants: list[Contestant], which: str, arguments: tuple, advance: Callable) -> dict[str, dict]:
-    """The figures of each contestant, by name, for one pass of one case."""
-    figures, runs, reference = {}, {}, None
-    for _, name, function, _ in contestants:
-        start = time.perf_counter()
-        run = jax.jit(passes(function, arguments[1:])[which]).lower(*arguments).compile()
-        figures[name] = {"compile_s": time.perf_counter() - start}
-        result = jax.block_until_ready(run(*arguments))
-        reference = result if reference is None else reference
-        figures[name]["difference"] = difference(result, reference)
-        if figures[name]["difference"] <= TOLERANCE:
-            runs[name] = run
-        del result
-        advance()
-    del reference
-    names, rounds, start = list(runs), [], time.perf_counter()
-    while names and (len(rounds) < 5 or (time.perf_counter() - start < SECONDS and len(rounds) < 200)):
-        first = len(rounds) % len(names)
-        rounds.append({name: seconds(runs[name], *arguments) for name in names[first:] + names[:first]})
-    for name in names:
-        figures[name]["ms"] = 1e3 * statistics.median(turn[name] for turn in rounds)
-        figures[name]["ratio"] = statistics.median(turn[name] / turn[names[0]] for turn in rounds)
-        figures[name]["rounds"] = len(rounds)
-    return figures
-
-
-def cells(figures: dict) -> list[str]:
-    """Milliseconds, ratio and compilation as the table shows them; a ratio below 1 stands out."""
-    if "ms" not in figures:
-        return ["[red]differs", f"[red]by {figures['difference']:.0e}", f"{figures['compile_s']:.2f}"]
-    colour = "[bold red]" if figures["ratio"] < 0.95 else ""
-    return [f"{figures['ms']:.2f}", f"{colour}{figures['ratio']:.2f}", f"{figures['compile_s']:.2f}"]
-
-
-def main(
-    quick: bool = False,
-    only: Literal["linear", "softmax", "kv"] | None = None,
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
-) -> None:
-    """Compare twofold's scans with what JAX offers for the same recurrences.
-
-    Args:
-        quick: Small shapes only.
-        only: One operation; all if not given.
-        json_file: Where to write the figures.
+    `shared` are the parameters without a batch axis.
     """
-    keep_memory()
-    cases = [
-        (operation, variant, inputs, shape, [c for c in CONTESTANTS if c.operation == operation])
-        for operation, variant, inputs, shapes in CASES
-        for shape in shapes
-        if only in (None, operation) and (not quick or math.prod(shape) <= QUICK)
-    ]
-    about, records = machine(), []
-    table = Table("", "contestant", caption=", ".join(f"{key} {value}" for key, value in about.items()))
-    for heading in ("forward, ms", "ratio", "compile, s", "with gradient, ms", "ratio", "compile, s"):
-        table.add_column(heading, justify="right")
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=2 * sum(c.largest(*shape) <= LIMIT for *_, shape, cs in cases for c in cs))
-        for operation, variant, inputs, shape, contestants in cases:
-            progress.update(task, description=f"{operation} {variant} {shape}")
-            arrays = inputs(jax.random.key(0), shape)
-            arguments = jax.random.normal(jax.random.key(1), shape, arrays[-1].dtype), *arrays
-            fitting = [c for c in contestants if c.largest(*shape) <= LIMIT]
-            forward, gradient = (
-                compare(fitting, which, arguments, lambda: progress.advance(task)) for which in ("forward", "gradient")
-            )
-            labels = [f"{operation}, {variant}", str(shape)]
-            for label, (_, name, _, _) in itertools.zip_longest(labels, contestants, fillvalue=""):
-                row = [*cells(forward[name]), *cells(gradient[name])] if name in forward else ["does not fit"]
-                table.add_row(label, name, *row)
-            for name in forward:
-                record = {"operation": operation, "variant": variant, "shape": shape, "contestant": name}
-                records.append(record | {"forward": forward[name], "gradient": gradient[name]})
-            table.add_section()
-    console.print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps({"about": about, "figures": records}, indent=1) + "\n")
+
+    def batched(function):
+        def run(parameters: dict[str, Array]):
+            axes = {name: None if name in shared else 0 for name in parameters}
+            return jax.vmap(lambda parameters: function(**parameters), (axes,))(parameters)
+
+        return run
+
+    xla = Contestant("twofold, XLA", batched(twofold("xla")), with_jax)
+    others = [Contestant(name, batched(f), with_jax, keeps=(keeps or {}).get(name, 0)) for name, f in functions.items()]
+    return [Contestant("twofold", batched(twofold("auto")), with_jax), xla, *others], xla
 
 
-def keep_memory() -> None:
-    """Start this process anew with `KEEP_MEMORY`, which glibc reads only at the start."""
-    given = os.environ.get("GLIBC_TUNABLES", "")
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and KEEP_MEMORY not in given:
-        environment = os.environ | {"GLIBC_TUNABLES": f"{given}:{KEEP_MEMORY}".strip(":")}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+def softmax_cases(quick: bool) -> list[Case]:
+    return [softmax_case(shape) for shape in (QUICK_HEADS if quick else HEADS)]
 
 
-def machine() -> dict[str, str]:
-    """What the figures depend on."""
-    info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    return {
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "python": platform.python_version(),
-        "cpu": model[1] if model else platform.processor(),
-        "cores": str(os.cpu_count()),
-        "device": jax.devices()[0].device_kind,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-    }
+def linear_cases(quick: bool) -> list[Case]:
+    widths = QUICK_WIDTHS if quick else WIDTHS
+    cases = [linear_case(shape, dtype) for dtype in (jnp.float32, jnp.complex64) for shape in widths]
+    if not quick:
+        cases += [linear_case(LONG, jnp.complex64, constant=constant) for constant in (False, True)]
+        cases += [linear_case(LRU, jnp.complex64, constant=True)]
+    return [*cases, linear_case(STUDENT, jnp.float32, constant=True)]
 
 
-if __name__ == "__main__":
-    tyro.cli(main)
+def kv_cases(quick: bool) -> list[Case]:
+    return [kv_case(shape) for shape in (QUICK_HEADS if quick else HEADS)]

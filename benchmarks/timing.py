@@ -1,0 +1,118 @@
+"""Contestants side by side in one process: checked, then timed in turns.
+
+A ratio is the median over rounds of a contestant's time over the first one's in the same round: what slows the machine
+down for longer than a round cancels out.
+"""
+
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from .contestants import LIMIT, Case, Contestant, Run, Task, Which, only_xla, with_jax
+
+# glibc hands every buffer over 32 MiB back to the system and faults its pages in again at the next call; large shapes
+# would measure that instead of the contestants.
+KEEP_MEMORY = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
+TOLERANCE = 1e-4  # Of an array's largest entry.
+TURN = 0.03  # Seconds that a turn lasts at least: short calls are repeated.
+SECONDS = 2.0  # What a comparison takes turns for, at least `ROUNDS` and at most 100 times.
+ROUNDS = 5
+PAUSE = 0.01  # Before a turn: the threads of one library spin on for a while after it has finished.
+
+
+def keep_memory() -> None:
+    """Start this process anew with `KEEP_MEMORY`, which glibc reads only at the start."""
+    given = os.environ.get("GLIBC_TUNABLES", "")
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and KEEP_MEMORY not in given:
+        environment = os.environ | {"GLIBC_TUNABLES": f"{given}:{KEEP_MEMORY}".strip(":")}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def references(case: Case, task: Task) -> dict[str, dict]:
+    """Output and gradients in float64, by reference."""
+    with jax.enable_x64(True), only_xla():
+        precise = jax.tree.map(in_double, task._replace(cotangent=None))._replace(cotangent=task.cotangent)
+        runs = {name: with_jax(contestant, precise, "gradient") for name, contestant in case.references.items()}
+        return {name: run.read(run.turn()) for name, run in runs.items()}
+
+
+def in_double(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float64))
+
+
+def compare(
+    case: Case,
+    task: Task,
+    which: Which,
+    truths: dict[str, dict],
+    *,
+    seconds: float = SECONDS,
+    advance: Callable[[str], None] = lambda name: None,
+) -> dict[str, dict]:
+    """The figures of each contestant, by name; of one that is not right, or does not fit, only why it was not timed.
+
+    `advance` is called with the name of each contestant before it is compiled.
+    """
+    figures: dict[str, dict] = {}
+    runs = {}
+    for contestant in case.contestants:
+        advance(contestant.name)
+        if contestant.keeps > LIMIT:
+            figures[contestant.name] = {"left_out": "does not fit"}
+            continue
+        run, figures[contestant.name] = _checked(contestant, task, which, truths[contestant.compared_with])
+        if figures[contestant.name]["error"] <= TOLERANCE:
+            runs[contestant.name] = run
+        else:
+            figures[contestant.name]["left_out"] = f"differs by {figures[contestant.name]['error']:.0e}"
+    first = case.contestants[0].name
+    rounds = _rounds(runs, seconds)
+    for name in runs:
+        figures[name] |= {"ms": 1e3 * statistics.median(times[name] for times in rounds), "rounds": len(rounds)}
+        if first in runs:
+            figures[name]["ratio"] = statistics.median(times[name] / times[first] for times in rounds)
+    return figures
+
+
+def _checked(contestant: Contestant, task: Task, which: Which, truth: dict) -> tuple[Run, dict]:
+    jax.clear_caches()  # What one contestant has traced must not save the next one the time.
+    start = time.perf_counter()
+    run = contestant.engine(contestant, task, which)
+    compiled = time.perf_counter() - start
+    result = run.read(run.turn())
+    return run, {"compile_s": compiled, "error": max(_error(x, truth[name]) for name, x in result.items())}
+
+
+def _error(x, truth) -> float:
+    """The largest difference, relative to the largest entry; inf if there is a NaN."""
+    with jax.enable_x64(True):
+        error = float(jnp.max(jnp.abs(jnp.asarray(x) - truth)) / jnp.max(jnp.abs(truth)))
+    return error if error == error else float("inf")
+
+
+def _rounds(runs: dict[str, Run], seconds: float) -> list[dict[str, float]]:
+    """The seconds a call of each, round by round, in random order: nobody always follows the same one."""
+    calls = {name: max(1, round(TURN / _seconds(run, 1))) for name, run in runs.items()}
+    order, rounds = random.Random(0), []
+    start = time.perf_counter()
+    while runs and (len(rounds) < ROUNDS or (time.perf_counter() - start < seconds and len(rounds) < 100)):
+        names = order.sample(list(runs), len(runs))
+        rounds.append({name: _seconds(runs[name], calls[name]) for name in names})
+    return rounds
+
+
+def _seconds(run: Run, calls: int) -> float:
+    time.sleep(PAUSE)
+    if calls > 1:
+        run.turn()  # Short calls are those of a loop: their threads are awake and their arrays in the cache.
+    start = time.perf_counter()
+    for _ in range(calls):
+        run.turn()
+    return (time.perf_counter() - start) / calls
