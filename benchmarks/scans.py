@@ -59,16 +59,6 @@ def linear_associative(a, b):
     return lax.associative_scan(compose, (jnp.broadcast_to(a, b.shape), b))[1]
 
 
-def linear_memax(a, b):
-    from memax.equinox.groups import Resettable
-    from memax.equinox.scans import semigroup_scan
-    from memax.equinox.semigroups.lru import LRUSemigroup
-
-    semigroup = Resettable(LRUSemigroup(b.shape[1]))
-    tokens = (jnp.broadcast_to(a, b.shape), b), jnp.zeros(len(b), bool)
-    return semigroup_scan(semigroup, semigroup.initialize_carry(), tokens)[0][1]
-
-
 def kv_loop(q, k, v):
     def step(state, token):
         q, k, v = token
@@ -103,7 +93,7 @@ def softmax_case(shape: tuple[int, int, int, int]) -> Case:
 
 
 def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False) -> Case:
-    batch, time, width = shape
+    _, time, width = shape
     complex_numbers = jnp.issubdtype(dtype, jnp.complexfloating)
 
     def twofold(implementation):
@@ -120,7 +110,9 @@ def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False) -
 
     functions: dict[str, Callable] = {"lax.scan": linear_loop, "associative_scan": linear_associative}
     if present("memax") and complex_numbers:  # Its semigroup is one of complex numbers.
-        functions["memax, semigroup_scan"] = linear_memax
+        from . import memax_peers as memax
+
+        functions["memax, semigroup_scan"] = memax.linear_scan
     contestants, xla = _jax_contestants(twofold, functions, shared=("a",) if constant else ())
     if present("torch"):
         from . import torch_peers as torch

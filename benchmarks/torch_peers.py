@@ -3,16 +3,16 @@
 import os
 import warnings
 from collections.abc import Callable
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.func import functional_call
 
 from .contestants import Contestant, Run, Task, Which
+from .gates import gru_order, gru_order_back, lstm_order, lstm_order_back
 
 torch.set_num_threads(os.cpu_count() or 1)
 torch.compiler.config.force_disable_caches = True  # An earlier process's work would be reported as a short compilation.
@@ -109,3 +109,45 @@ def causal_attention(heads: int, parameters, xs):
     q, k, v = ((xs @ parameters[name].T).unflatten(2, (heads, -1)).transpose(1, 2) for name in ("w_q", "w_k", "w_v"))
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     return out.transpose(1, 2).flatten(2) @ parameters["w_o"].T
+
+
+def linear_attention(parameters, xs):
+    names = {"q": "w_q", "k": "w_k", "v": "w_v"}
+    projected = {name: torch.einsum("hri,nti->nthr", parameters[w], xs) for name, w in names.items()}
+    return kv_chunks(projected).sum(2)
+
+
+def lstm(width: int) -> Contestant:
+    layer = nn.LSTM(width, width, batch_first=True)
+    return plain("LSTM", _called(layer), parameters=lstm_parameters, gradients=lstm_weights)
+
+
+def gru(width: int) -> Contestant:
+    layer = nn.GRU(width, width, batch_first=True)
+    return plain("GRU", _called(layer), parameters=gru_parameters, gradients=gru_weights)
+
+
+def _called(layer: nn.RNNBase) -> Callable:
+    return lambda parameters, xs: functional_call(layer, parameters, (xs,))[0]
+
+
+def lstm_parameters(weights):
+    u, v, b = (lstm_order(weights[name]) for name in "uvb")
+    return {"weight_ih_l0": u, "weight_hh_l0": v, "bias_ih_l0": b, "bias_hh_l0": jnp.zeros_like(b)}
+
+
+def lstm_weights(parameters):
+    names = {"u": "weight_ih_l0", "v": "weight_hh_l0", "b": "bias_ih_l0"}
+    return {name: lstm_order_back(parameters[theirs]) for name, theirs in names.items()}
+
+
+def gru_parameters(weights):
+    u, v, b = (gru_order(weights[name]) for name in "uvb")
+    within = jnp.concatenate([jnp.zeros_like(b)[: -len(weights["b_n"])], weights["b_n"]])
+    return {"weight_ih_l0": u, "weight_hh_l0": v, "bias_ih_l0": b, "bias_hh_l0": within}
+
+
+def gru_weights(parameters):
+    names = {"u": "weight_ih_l0", "v": "weight_hh_l0", "b": "bias_ih_l0"}
+    moved = {name: gru_order_back(parameters[theirs]) for name, theirs in names.items()}
+    return moved | {"b_n": jnp.split(parameters["bias_hh_l0"], 3)[2]}
