@@ -146,3 +146,9 @@ def linear_attention_case(shape: Shape) -> Case:
         flops,
         note,
     )
+
+
+def cases(quick: bool) -> list[Case]:
+    shape = QUICK if quick else SHAPE
+    few = [] if quick else [linear_attention_case(FEW)]
+    return [aaren_case(shape), lru_case(shape), linear_attention_case(shape), *few]

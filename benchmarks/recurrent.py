@@ -54,3 +54,7 @@ def gru_case(shape: Shape) -> Case:
     references = {"twofold": xla, "reset before": before}
     task = training(weights, shape)
     return Case("GRU", "reset after", shape, task, [*contestants, before], references, flops)
+
+
+def cases(quick: bool) -> list[Case]:
+    return [case(shape) for case in (lstm_case, gru_case) for shape in ([QUICK] if quick else SHAPES)]

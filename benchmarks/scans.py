@@ -15,7 +15,7 @@ from .contestants import Case, Contestant, Task, present, weighted_sum, with_jax
 HEADS = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time, heads, dim)
 WIDTHS = [(64, 128, 256), (16, 1024, 512), (1, 16384, 512)]  # (batch, time, width)
 LONG, LRU, STUDENT = (1, 16384, 256), (32, 1024, 128), (64, 32, 100)
-QUICK_HEADS, QUICK_WIDTHS = [(8, 128, 4, 32)], [(8, 128, 128)]
+QUICK_HEADS, QUICK_WIDTH = [(8, 128, 4, 32)], (8, 128, 128)
 LOOPED = 2**14  # Tokens that a Python loop is asked for at most.
 
 
@@ -73,7 +73,9 @@ def kv_quadratic(q, k, v):
     return jnp.einsum("hts,shv->thv", scores, v)
 
 
-def softmax_case(shape: tuple[int, int, int, int]) -> Case:
+def softmax_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
+    """`compiled`: whether torch.compile takes part."""
+
     def twofold(implementation):
         return lambda scores, values: softmax_scan(scores, values, implementation=implementation)[0]
 
@@ -88,11 +90,11 @@ def softmax_case(shape: tuple[int, int, int, int]) -> Case:
     if present("torch"):
         from . import torch_peers as torch
 
-        contestants += [torch.plain("cumsum", torch.softmax_cumsum), torch.compiled("cumsum", torch.softmax_cumsum)]
+        contestants += torch.both("cumsum", torch.softmax_cumsum, compiled=compiled)
     return Case("softmax scan", "float32", shape, task, contestants, {"twofold": xla})
 
 
-def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False) -> Case:
+def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False, compiled: bool = True) -> Case:
     _, time, width = shape
     complex_numbers = jnp.issubdtype(dtype, jnp.complexfloating)
 
@@ -120,14 +122,13 @@ def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False) -
         kept = 3 * math.prod(shape) * math.ceil(math.log2(time))
         if time <= LOOPED:
             contestants += [torch.plain("loop", torch.linear_loop)]
-        contestants += [torch.plain("doubling", torch.linear_doubling, keeps=kept)]
-        if not complex_numbers:  # torch.compile leaves complex numbers as they are.
-            contestants += [torch.compiled("doubling", torch.linear_doubling)]
+        compiled = compiled and not complex_numbers  # torch.compile leaves complex numbers as they are.
+        contestants += torch.both("doubling", torch.linear_doubling, compiled=compiled, keeps=kept)
     variant = f"{jnp.dtype(dtype)}, {'constant' if constant else 'changing'} decay"
     return Case("linear scan", variant, shape, task, contestants, {"twofold": xla})
 
 
-def kv_case(shape: tuple[int, int, int, int]) -> Case:
+def kv_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
     batch, time, heads, dim = shape
 
     def twofold(implementation):
@@ -144,7 +145,7 @@ def kv_case(shape: tuple[int, int, int, int]) -> Case:
     if present("torch"):
         from . import torch_peers as torch
 
-        contestants += [torch.plain("chunks", torch.kv_chunks), torch.compiled("chunks", torch.kv_chunks)]
+        contestants += torch.both("chunks", torch.kv_chunks, compiled=compiled)
     # A token and head: k v^T and S^T q; twice more each backwards.
     flops = 2 * 2 * batch * time * heads * dim**2
     return Case("kv scan", "float32", shape, task, contestants, {"twofold": xla}, (flops, 3 * flops))
@@ -175,17 +176,19 @@ def _jax_contestants(
 
 
 def softmax_cases(quick: bool) -> list[Case]:
-    return [softmax_case(shape) for shape in (QUICK_HEADS if quick else HEADS)]
+    return [softmax_case(shape, compiled=not quick) for shape in (QUICK_HEADS if quick else HEADS)]
 
 
 def linear_cases(quick: bool) -> list[Case]:
-    widths = QUICK_WIDTHS if quick else WIDTHS
-    cases = [linear_case(shape, dtype) for dtype in (jnp.float32, jnp.complex64) for shape in widths]
-    if not quick:
-        cases += [linear_case(LONG, jnp.complex64, constant=constant) for constant in (False, True)]
-        cases += [linear_case(LRU, jnp.complex64, constant=True)]
-    return [*cases, linear_case(STUDENT, jnp.float32, constant=True)]
+    if quick:
+        return [linear_case(QUICK_WIDTH, dtype, compiled=False) for dtype in (jnp.float32, jnp.complex64)]
+    return [
+        *(linear_case(shape, dtype) for dtype in (jnp.float32, jnp.complex64) for shape in WIDTHS),
+        *(linear_case(LONG, jnp.complex64, constant=constant) for constant in (False, True)),
+        linear_case(LRU, jnp.complex64, constant=True),
+        linear_case(STUDENT, jnp.float32, constant=True),
+    ]
 
 
 def kv_cases(quick: bool) -> list[Case]:
-    return [kv_case(shape) for shape in (QUICK_HEADS if quick else HEADS)]
+    return [kv_case(shape, compiled=not quick) for shape in (QUICK_HEADS if quick else HEADS)]

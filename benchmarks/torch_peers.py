@@ -23,8 +23,10 @@ def plain(name: str, function: Callable, **more) -> Contestant:
     return Contestant(f"PyTorch, {name}", function, with_torch, **more)
 
 
-def compiled(name: str, function: Callable, **more) -> Contestant:
-    return Contestant(f"PyTorch, {name}, compiled", function, with_compiler, **more)
+def both(name: str, function: Callable, *, compiled: bool, **more) -> list[Contestant]:
+    """Plain and, if `compiled`, by torch.compile."""
+    by_compiler = Contestant(f"PyTorch, {name}, torch.compile", function, with_compiler, **more)
+    return [plain(name, function, **more), *([by_compiler] if compiled else [])]
 
 
 def with_torch(contestant: Contestant, task: Task, which: Which) -> Run:

@@ -1,0 +1,43 @@
+"""The command line of the benchmarks."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+
+from . import layers, recurrent, scans, times
+from .suite import measure
+from .timing import SECONDS, keep_memory
+
+Part = Literal["softmax", "linear", "kv", "layers", "times"]
+
+
+def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/bench")) -> None:
+    """twofold beside JAX's own scans, memax, Equinox, Flax and PyTorch, and beside what the machine could do at best.
+
+    Examples: python -m benchmarks --quick | python -m benchmarks --only softmax --out runs/softmax
+
+    Args:
+        quick: Small shapes, in two minutes; without torch.compile, which takes longer to compile than that.
+        only: One part; all if not given.
+        out: Folder for bench.json, bench.md and times.png.
+    """
+    keep_memory()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    parts = {
+        "softmax": scans.softmax_cases,
+        "linear": scans.linear_cases,
+        "kv": scans.kv_cases,
+        "layers": lambda quick: [*layers.cases(quick), *recurrent.cases(quick)],
+    }
+    cases = [case for name, part in parts.items() if only in (None, name) for case in part(quick)]
+    curves = list(times.CURVES) if only in (None, "times") else []
+    lengths = times.QUICK if quick else times.LENGTHS
+    measure(cases, curves, lengths, out, console, seconds=0.3 if quick else SECONDS)
+    console.print(f"Figures, tables and pictures are in {out}.")
+
+
+if __name__ == "__main__":
+    tyro.cli(run, prog="python -m benchmarks")

@@ -1,0 +1,101 @@
+"""The tables, on the console and in Markdown, and the picture of time against tokens."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from rich.table import Table
+
+READING = """\
+Milliseconds are medians, over rounds in which the contestants take turns in random order; short calls are repeated within
+a turn. A *ratio* is the median over rounds of a contestant's time over twofold's in the same round: above 1, twofold is faster.
+*Limits* are multiples of the time that the machine would need at best: for every array that goes in to be read once and
+every result to be written once at the speed of a copy of the largest of them, or for the matrix products of twofold's
+function at the speed of a large product, whichever is longer. *Copies* are multiples of the time that a copy of the values
+takes. *Compile* is tracing, lowering and compiling; for torch.compile its first call. *Error* is the largest difference to
+a float64 reference, in the output or any gradient, relative to the largest entry of that array; a contestant that is off by
+more than 1e-4 is not timed."""
+
+
+def rows(case: dict, winner: str) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of a case; `winner` is the format of a ratio below 1."""
+    copies = ["copies"] * (case["operation"] == "softmax scan")
+    each = ["ms", "ratio", "limits", *copies, "compile, s"]
+    headings = ["contestant", *(f"forward, {each[0]}", *each[1:]), *(f"with gradient, {each[0]}", *each[1:]), "error"]
+    lines = []
+    for name, figures in case["contestants"].items():
+        cells = [name]
+        for which in ("forward", "gradient"):
+            cells += _cells(figures[which], case["limits_ms"][which], case["copy_ms"], each, winner)
+        errors = [figures[which]["error"] for which in ("forward", "gradient") if "error" in figures[which]]
+        lines.append([*cells, f"{max(errors):.0e}" if errors else ""])
+    return headings, lines
+
+
+def _cells(figures: dict, limit: float, copy: float, headings: list[str], winner: str) -> list[str]:
+    if "ms" not in figures:
+        return [figures["left_out"], *[""] * (len(headings) - 1)]
+    ratio = figures.get("ratio")  # None if twofold itself was not timed
+    shown = {
+        "ms": f"{figures['ms']:.3g}" if figures["ms"] < 100 else f"{figures['ms']:,.0f}",
+        "ratio": "" if ratio is None else (winner if ratio < 0.95 else "{}").format(f"{ratio:.2f}"),
+        "limits": f"{figures['ms'] / limit:.1f}",
+        "copies": f"{figures['ms'] / copy:.1f}",
+        "compile, s": f"{figures['compile_s']:.2f}",
+    }
+    return [shown[heading] for heading in headings]
+
+
+def table(case: dict) -> Table:
+    headings, lines = rows(case, "[bold red]{}[/]")
+    shown = Table(title=title(case), title_justify="left", caption=case["note"] or None, caption_justify="left")
+    for heading in headings:
+        shown.add_column(heading, justify="left" if heading == "contestant" else "right")
+    for line in lines:
+        shown.add_row(*line)
+    return shown
+
+
+def title(case: dict) -> str:
+    return f"{case['operation']}, {case['variant']}, ({', '.join(map(str, case['shape']))})"
+
+
+def markdown(figures: dict) -> str:
+    """All of bench.json to be read."""
+    machine, limits = figures["machine"], figures["limits"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
+    parts = [
+        "# Benchmarks",
+        f"{machine['cores']} cores of {machine['processor']} ({caches}); {versions}."
+        f" A copy moves {limits['bytes_per_s'] / 1e9:.1f} GB/s (read and written, of 128 MiB), a product of float32 matrices"
+        f" does {limits['flops_per_s'] / 1e9:.0f} GFLOP/s.",
+        READING,
+        *figures["notes"],
+    ]
+    for case in figures["cases"]:
+        headings, lines = rows(case, "**{}**")
+        rule = ["---", *["---:"] * (len(headings) - 1)]
+        parts += [f"## {title(case)}", "\n".join(f"| {' | '.join(line)} |" for line in [headings, rule, *lines])]
+        parts += [case["note"]] * bool(case["note"])
+    if figures["times"]:
+        parts += ["## Time against tokens", "![Time against tokens](times.png)"]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw(times: dict[str, dict[str, dict]], file: Path) -> None:
+    """A panel an operation: forward and gradient of one sequence, both axes logarithmic; a contestant keeps its colour."""
+    figure, axes = plt.subplots(1, len(times), figsize=(6 * len(times), 4.5), squeeze=False, layout="constrained")
+    names = list(dict.fromkeys(name for lines in times.values() for name in lines))
+    for ax, (operation, lines) in zip(axes[0], times.items(), strict=True):
+        for name, line in lines.items():
+            ax.plot(line["tokens"], line["ms"], label=name, marker="o", markersize=4, color=f"C{names.index(name)}")
+        ax.set(title=operation, xlabel="tokens", ylabel="forward and gradient, ms", xscale="log", yscale="log")
+        ax.set_xscale("log", base=2)
+        ax.grid(True, color="#e2e2e2")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize=8)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,92 @@
+"""Runs cases and curves, and writes what is known after each."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from twofold.experiments.provenance import write_json
+
+from .contestants import PEERS, Case, present
+from .limits import LARGE, bandwidth, copy_seconds, moved, product_peak
+from .report import draw, markdown, table
+from .times import grow
+from .timing import SECONDS, compare, references
+
+
+def measure(
+    cases: list[Case], curves: list[str], lengths: list[int], out: Path, console: Console, *, seconds: float = SECONDS
+) -> dict:
+    """Figures of all cases and curves; bench.json and bench.md in `out` are written anew after each."""
+    out.mkdir(parents=True, exist_ok=True)
+    notes = [
+        f"{name} is not installed and left out: `pip install {peer}`."
+        for peer, name in PEERS.items()
+        if not present(peer)
+    ]
+    figures: dict = {"machine": machine(), "notes": notes, "limits": {}, "cases": [], "times": {}}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("the machine's limits", total=sum(2 * len(case.contestants) for case in cases))
+        figures["limits"] = {"bytes_per_s": bandwidth(), "bytes_of_copy": LARGE, "flops_per_s": product_peak()}
+        for case in cases:
+
+            def advance(name, case=case):
+                progress.update(bar, description=f"{case.title}: {name}", advance=1)
+
+            figures["cases"].append(_measured(case, figures["limits"], advance, seconds))
+            _write(figures, out)
+            console.print(table(figures["cases"][-1]))
+        for curve in curves:
+            bar = progress.add_task(curve, total=len(lengths))
+            figures["times"][curve] = grow(curve, lengths, lambda time, bar=bar: progress.advance(bar))
+            draw(figures["times"], out / "times.png")
+            _write(figures, out)
+    for note in notes:
+        console.print(note)
+    return figures
+
+
+def _measured(case: Case, limits: dict, advance, seconds: float) -> dict:
+    task = case.task()
+    truths = references(case, task)
+    passes = {w: compare(case, task, w, truths, seconds=seconds, advance=advance) for w in ("forward", "gradient")}
+    largest = max(x.nbytes for x in jax.tree.leaves((task.parameters, task.data)))
+    copy = copy_seconds(largest)
+    work = zip(("forward", "gradient"), moved(task, task.random), case.flops, strict=True)
+    return {
+        "operation": case.operation,
+        "variant": case.variant,
+        "shape": case.shape,
+        "note": case.note,
+        "limits_ms": {
+            which: 1e3 * max(size * copy / (2 * largest), flops / limits["flops_per_s"]) for which, size, flops in work
+        },
+        "copy_ms": 1e3 * copy,
+        "contestants": {c.name: {which: passes[which][c.name] for which in passes} for c in case.contestants},
+    }
+
+
+def _write(figures: dict, out: Path) -> None:
+    write_json(out / "bench.json", figures)
+    (out / "bench.md").write_text(markdown(figures))
+
+
+def machine() -> dict:
+    """What the figures depend on, beside the provenance."""
+    info, caches = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    told = [[(cache / name).read_text().strip() for name in ("level", "type", "size")] for cache in sorted(caches)]
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "caches": {f"L{level} {kind.lower()}": size for level, kind, size in told},
+        "versions": {
+            name: version(name) for name in ("twofold", "jax", "jaxlib", "equinox", "numpy", *filter(present, PEERS))
+        },
+    }
