@@ -51,8 +51,8 @@ class Contestant(NamedTuple):
     name: str
     function: Callable
     """From its parameters and the data to the output, all with a batch axis."""
-    engine: Callable[["Contestant", Task, Which], Run]
-    """Compiles it for a task."""
+    engine: Callable[["Contestant", Any, Task, Which], Run]
+    """Compiles it for its parameters and the task."""
     parameters: Callable[[dict], Any] = dict
     """From the task's parameters to its own."""
     gradients: Callable[[Any], dict] = dict
@@ -81,7 +81,7 @@ class Case(NamedTuple):
         return f"{self.operation}, {self.variant}, {self.shape}"
 
 
-def with_jax(contestant: Contestant, task: Task, which: Which) -> Run:
+def with_jax(contestant: Contestant, own: Any, task: Task, which: Which) -> Run:
     """Traced, lowered and compiled: a turn is the call alone."""
 
     def forward(parameters, data, random):
@@ -91,7 +91,7 @@ def with_jax(contestant: Contestant, task: Task, which: Which) -> Run:
         out, pull_back = jax.vjp(lambda parameters: contestant.function(parameters, *data), parameters)
         return out, *pull_back(task.cotangent(out, random))
 
-    arguments = contestant.parameters(task.parameters), task.data, task.random
+    arguments = jax.device_put((own, task.data, task.random))
     run = jax.jit(forward if which == "forward" else gradient).lower(*arguments).compile()
 
     def read(results):
@@ -101,10 +101,10 @@ def with_jax(contestant: Contestant, task: Task, which: Which) -> Run:
     return Run(lambda: jax.block_until_ready(run(*arguments)), read)
 
 
-def with_xla(contestant: Contestant, task: Task, which: Which) -> Run:
+def with_xla(contestant: Contestant, own: Any, task: Task, which: Which) -> Run:
     """As `with_jax`, with twofold's scans left to XLA."""
     with only_xla():
-        return with_jax(contestant, task, which)
+        return with_jax(contestant, own, task, which)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Flax's LSTM and GRU."""
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from .contestants import Contestant, with_jax
@@ -10,7 +11,7 @@ GATES = "i", "f", "g", "o"
 
 
 def lstm_parameters(weights):
-    parts = {name: jnp.split(lstm_order(weights[name]), 4) for name in "uvb"}
+    parts = {name: np.split(lstm_order(weights[name]), 4) for name in "uvb"}
     each = zip(GATES, parts["u"], parts["v"], parts["b"], strict=True)
     return {gate: {"u": u.T, "v": v.T, "b": b} for gate, u, v, b in each}
 
@@ -26,7 +27,7 @@ def lstm(parameters, xs):
 
 
 def lstm_weights(parameters):
-    joined = {name: jnp.concatenate([parameters[gate][name].T for gate in GATES]) for name in "uvb"}
+    joined = {name: np.concatenate([parameters[gate][name].T for gate in GATES]) for name in "uvb"}
     return {name: lstm_order_back(weight) for name, weight in joined.items()}
 
 

@@ -1,13 +1,12 @@
 """The order in which libraries stack the gates of LSTM and GRU, which is that of Equinox, Flax and PyTorch alike."""
 
-import jax.numpy as jnp
-from jax import Array
+import numpy as np
 
 
-def reorder(weight: Array, order: tuple[int, ...], signs: tuple[int, ...]) -> Array:
+def reorder(weight, order: tuple[int, ...], signs: tuple[int, ...]) -> np.ndarray:
     """The gates of a weight in another order, with these signs."""
-    parts = jnp.split(weight, len(order))
-    return jnp.concatenate([sign * parts[i] for i, sign in zip(order, signs, strict=True)])
+    parts = np.split(weight, len(order))
+    return np.concatenate([sign * parts[i] for i, sign in zip(order, signs, strict=True)])
 
 
 def lstm_order(weight):

@@ -71,7 +71,8 @@ def markdown(figures: dict) -> str:
         "# Benchmarks",
         f"{machine['cores']} cores of {machine['processor']} ({caches}); {versions}."
         f" A copy moves {limits['bytes_per_s'] / 1e9:.1f} GB/s (read and written, of 128 MiB), a product of float32 matrices"
-        f" does {limits['flops_per_s'] / 1e9:.0f} GFLOP/s.",
+        f" does {limits['flops_per_s'] / 1e9:.0f} GFLOP/s. The load before the run was {machine['load_before']:.1f}: where it is"
+        " not near 0, times are too long, and PyTorch's by far the most, whose threads wait for each other without sleep.",
         READING,
         *figures["notes"],
     ]

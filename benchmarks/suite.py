@@ -42,8 +42,8 @@ def measure(
             _write(figures, out)
             console.print(table(figures["cases"][-1]))
         for curve in curves:
-            bar = progress.add_task(curve, total=len(lengths))
-            figures["times"][curve] = grow(curve, lengths, lambda time, bar=bar: progress.advance(bar))
+            tokens = progress.track(lengths, description=curve)
+            figures["times"][curve] = grow(curve, tokens)
             draw(figures["times"], out / "times.png")
             _write(figures, out)
     for note in notes:
@@ -85,6 +85,7 @@ def machine() -> dict:
     return {
         "processor": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
         "caches": {f"L{level} {kind.lower()}": size for level, kind, size in told},
         "versions": {
             name: version(name) for name in ("twofold", "jax", "jaxlib", "equinox", "numpy", *filter(present, PEERS))

@@ -1,6 +1,6 @@
 """How time grows with the tokens: forward and gradient of one sequence, for the picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax.numpy as jnp
 
@@ -17,11 +17,10 @@ CURVES: dict[str, Callable[[int], Case]] = {
 }
 
 
-def grow(curve: str, lengths: list[int], advance: Callable[[int], None]) -> dict[str, dict]:
+def grow(curve: str, lengths: Iterable[int]) -> dict[str, dict]:
     """Of each contestant the tokens and milliseconds, and why it stopped before the last length if it did."""
     lines: dict[str, dict] = {}
     for time in lengths:
-        advance(time)
         case = CURVES[curve](time)
         for contestant in case.contestants:
             line = lines.setdefault(contestant.name, {"tokens": [], "ms": []})

@@ -4,16 +4,18 @@ A ratio is the median over rounds of a contestant's time over the first one's in
 down for longer than a round cancels out.
 """
 
+import math
 import os
 import platform
-import random
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from random import Random
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .contestants import LIMIT, Case, Contestant, Run, Task, Which, only_xla, with_jax
 
@@ -38,12 +40,16 @@ def keep_memory() -> None:
 def references(case: Case, task: Task) -> dict[str, dict]:
     """Output and gradients in float64, by reference."""
     with jax.enable_x64(True), only_xla():
-        precise = jax.tree.map(in_double, task._replace(cotangent=None))._replace(cotangent=task.cotangent)
-        runs = {name: with_jax(contestant, precise, "gradient") for name, contestant in case.references.items()}
-        return {name: run.read(run.turn()) for name, run in runs.items()}
+        parameters, data, random = jax.tree.map(_in_double, (task.parameters, task.data, task.random))
+        precise = Task(parameters, data, task.cotangent, random)
+        runs = {
+            name: with_jax(contestant, contestant.parameters(precise.parameters), precise, "gradient")
+            for name, contestant in case.references.items()
+        }
+        return {name: jax.tree.map(np.asarray, run.read(run.turn())) for name, run in runs.items()}
 
 
-def in_double(x):
+def _in_double(x):
     return x.astype(jnp.promote_types(x.dtype, jnp.float64))
 
 
@@ -82,9 +88,10 @@ def compare(
 
 
 def _checked(contestant: Contestant, task: Task, which: Which, truth: dict) -> tuple[Run, dict]:
+    own = contestant.parameters(task.parameters)
     jax.clear_caches()  # What one contestant has traced must not save the next one the time.
     start = time.perf_counter()
-    run = contestant.engine(contestant, task, which)
+    run = contestant.engine(contestant, own, task, which)
     compiled = time.perf_counter() - start
     result = run.read(run.turn())
     return run, {"compile_s": compiled, "error": max(_error(x, truth[name]) for name, x in result.items())}
@@ -92,15 +99,14 @@ def _checked(contestant: Contestant, task: Task, which: Which, truth: dict) -> t
 
 def _error(x, truth) -> float:
     """The largest difference, relative to the largest entry; inf if there is a NaN."""
-    with jax.enable_x64(True):
-        error = float(jnp.max(jnp.abs(jnp.asarray(x) - truth)) / jnp.max(jnp.abs(truth)))
-    return error if error == error else float("inf")
+    error = float(np.max(np.abs(np.asarray(x) - truth)) / np.max(np.abs(truth)))
+    return math.inf if math.isnan(error) else error
 
 
 def _rounds(runs: dict[str, Run], seconds: float) -> list[dict[str, float]]:
     """The seconds a call of each, round by round, in random order: nobody always follows the same one."""
     calls = {name: max(1, round(TURN / _seconds(run, 1))) for name, run in runs.items()}
-    order, rounds = random.Random(0), []
+    order, rounds = Random(0), list[dict[str, float]]()
     start = time.perf_counter()
     while runs and (len(rounds) < ROUNDS or (time.perf_counter() - start < seconds and len(rounds) < 100)):
         names = order.sample(list(runs), len(runs))

@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,23 +28,23 @@ def both(name: str, function: Callable, *, compiled: bool, **more) -> list[Conte
     return [plain(name, function, **more), *([by_compiler] if compiled else [])]
 
 
-def with_torch(contestant: Contestant, task: Task, which: Which) -> Run:
-    return _run(contestant.function, contestant, task, which)
+def with_torch(contestant: Contestant, own: dict, task: Task, which: Which) -> Run:
+    return _run(contestant.function, contestant, own, task, which)
 
 
-def with_compiler(contestant: Contestant, task: Task, which: Which) -> Run:
+def with_compiler(contestant: Contestant, own: dict, task: Task, which: Which) -> Run:
     """`torch.compile` works at the first call, which therefore counts as compilation."""
     torch.compiler.reset()
-    run = _run(torch.compile(contestant.function, dynamic=False), contestant, task, which)
+    run = _run(torch.compile(contestant.function, dynamic=False), contestant, own, task, which)
     with warnings.catch_warnings(action="ignore"):  # It tells of the caches that were disabled above.
         run.turn()
     return run
 
 
-def _run(function: Callable, contestant: Contestant, task: Task, which: Which) -> Run:
-    parameters = {name: _tensor(x) for name, x in contestant.parameters(task.parameters).items()}
+def _run(function: Callable, contestant: Contestant, own: dict, task: Task, which: Which) -> Run:
+    parameters = {name: _tensor(x) for name, x in own.items()}
     data = [_tensor(x) for x in task.data]
-    random = _tensor(jnp.conj(task.random))
+    random = _tensor(np.conj(task.random))
 
     def forward():
         with torch.no_grad():
@@ -135,7 +134,7 @@ def _called(layer: nn.RNNBase) -> Callable:
 
 def lstm_parameters(weights):
     u, v, b = (lstm_order(weights[name]) for name in "uvb")
-    return {"weight_ih_l0": u, "weight_hh_l0": v, "bias_ih_l0": b, "bias_hh_l0": jnp.zeros_like(b)}
+    return {"weight_ih_l0": u, "weight_hh_l0": v, "bias_ih_l0": b, "bias_hh_l0": np.zeros_like(b)}
 
 
 def lstm_weights(parameters):
@@ -145,11 +144,11 @@ def lstm_weights(parameters):
 
 def gru_parameters(weights):
     u, v, b = (gru_order(weights[name]) for name in "uvb")
-    within = jnp.concatenate([jnp.zeros_like(b)[: -len(weights["b_n"])], weights["b_n"]])
+    within = np.concatenate([np.zeros_like(b)[: -len(weights["b_n"])], weights["b_n"]])
     return {"weight_ih_l0": u, "weight_hh_l0": v, "bias_ih_l0": b, "bias_hh_l0": within}
 
 
 def gru_weights(parameters):
     names = {"u": "weight_ih_l0", "v": "weight_hh_l0", "b": "bias_ih_l0"}
     moved = {name: gru_order_back(parameters[theirs]) for name, theirs in names.items()}
-    return moved | {"b_n": jnp.split(parameters["bias_hh_l0"], 3)[2]}
+    return moved | {"b_n": np.split(parameters["bias_hh_l0"], 3)[2]}

@@ -1,0 +1,64 @@
+"""The contestants that are installed agree with float64, on tiny shapes, and the report is written."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from rich.console import Console
+
+from benchmarks import layers, recurrent, scans, suite, times
+from benchmarks.contestants import Contestant, present, with_jax
+from benchmarks.timing import compare, references
+
+SHAPE = (2, 64, 8)
+
+
+@pytest.fixture(autouse=True)
+def _in_float32():
+    if present("torch"):
+        from benchmarks.torch_peers import torch
+
+        torch.set_num_threads(1)  # Two wait for each other without sleep, which takes long beside other tests.
+    with jax.enable_x64(False):
+        yield
+
+
+CASES = {
+    "softmax": lambda: scans.softmax_case((2, 64, 2, 4), compiled=False),
+    "linear": lambda: scans.linear_case(SHAPE, jnp.float32, compiled=False),
+    "linear, complex and constant": lambda: scans.linear_case(SHAPE, jnp.complex64, constant=True, compiled=False),
+    "kv": lambda: scans.kv_case((2, 64, 2, 4), compiled=False),
+    "aaren": lambda: layers.aaren_case(SHAPE),
+    "lru": lambda: layers.lru_case(SHAPE),
+    "linear attention": lambda: layers.linear_attention_case(SHAPE),
+    "lstm": lambda: recurrent.lstm_case(SHAPE),
+    "gru": lambda: recurrent.gru_case(SHAPE),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_contestants_agree(case):
+    case = case()
+    task = case.task()
+    figures = compare(case, task, "gradient", references(case, task), seconds=0)
+    assert list(figures) == [contestant.name for contestant in case.contestants]
+    assert all(figure["error"] <= 1e-5 and figure["ms"] > 0 for figure in figures.values())
+    assert figures["twofold"]["ratio"] == 1
+
+
+def test_what_differs_is_reported_and_not_timed(tmp_path):
+    case = scans.linear_case((2, 8, 4), jnp.float32, constant=True, compiled=False)
+    wrong = Contestant("wrong", lambda parameters: 1.01 * parameters["b"], with_jax)
+    large = Contestant("large", lambda parameters: parameters["b"], with_jax, keeps=2**40)
+    case = case._replace(contestants=[*case.contestants[:1], wrong, large])
+    figures = suite.measure([case], list(times.CURVES)[1:], [16], tmp_path, Console(quiet=True), seconds=0)
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert written.pop("provenance")
+    assert written == json.loads(json.dumps(figures))
+    told = written["cases"][0]["contestants"]
+    assert "ms" not in told["wrong"]["forward"]
+    assert told["wrong"]["forward"]["left_out"].startswith("differs by")
+    assert told["large"] == {"forward": {"left_out": "does not fit"}, "gradient": {"left_out": "does not fit"}}
+    assert "| large | does not fit |" in (tmp_path / "bench.md").read_text()
+    assert (tmp_path / "times.png").stat().st_size > 0
