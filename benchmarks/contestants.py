@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 Which = Literal["forward", "gradient"]
@@ -28,6 +30,17 @@ class Task(NamedTuple):
     """From the output and `random` to the gradient of the loss in the output; of arrays of any library."""
     random: Array
     """Of the shape of the output."""
+
+
+def normal(*shapes: tuple[int, ...], dtype=np.float32) -> list[Array]:
+    """Random numbers, by NumPy: JAX would compile for each shape."""
+    rng = np.random.default_rng(0)
+
+    def numbers(shape):
+        real = rng.normal(size=shape)
+        return real + 1j * rng.normal(size=shape) if np.issubdtype(dtype, np.complexfloating) else real
+
+    return [jnp.asarray(numbers(shape), dtype) for shape in shapes]
 
 
 def weighted_sum(out, random):

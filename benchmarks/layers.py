@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from twofold.layers import LRU, Aaren, CausalSelfAttention, Layer, LinearSelfAttention
 
-from .contestants import Case, Contestant, Task, mean_square, present, with_jax, with_xla
+from .contestants import Case, Contestant, Task, mean_square, normal, present, with_jax, with_xla
 
 Shape = tuple[int, int, int]  # (batch, time, width)
 SHAPE, FEW, QUICK = (32, 1024, 128), (2, 1024, 128), (4, 128, 32)
@@ -38,7 +38,7 @@ def training(weights: dict[str, Array], shape: Shape) -> Callable[[], Task]:
     """The mean square of the difference to random targets, for random tokens."""
 
     def task():
-        xs, target = jax.random.normal(jax.random.key(1), (2, *shape), jnp.float32)
+        xs, target = normal(shape, shape)
         return Task(weights, (xs,), mean_square, target)
 
     return task

@@ -27,9 +27,9 @@ def copy_seconds(size: int) -> float:
     return min(shared, median_seconds(lambda: np.copyto(target, source)))
 
 
-def bandwidth(size: int = LARGE) -> float:
-    """Bytes read or written a second, by a copy of `size` bytes: it moves twice as many."""
-    return 2 * size / copy_seconds(size)
+def bandwidth() -> float:
+    """Bytes read or written a second, by a copy of an array that no cache holds: it moves twice as many."""
+    return 2 * LARGE / copy_seconds(LARGE)
 
 
 def product_peak() -> float:

@@ -6,11 +6,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from twofold.scan import kv_scan, linear_scan, softmax_scan
 
-from .contestants import Case, Contestant, Task, present, weighted_sum, with_jax
+from .contestants import Case, Contestant, Task, normal, present, weighted_sum, with_jax
 
 HEADS = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time, heads, dim)
 WIDTHS = [(64, 128, 256), (16, 1024, 512), (1, 16384, 512)]  # (batch, time, width)
@@ -80,10 +81,8 @@ def softmax_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> 
         return lambda scores, values: softmax_scan(scores, values, implementation=implementation)[0]
 
     def task():
-        keys = jax.random.split(jax.random.key(0), 3)
-        scores = 3 * jax.random.normal(keys[0], shape[:3], jnp.float32)
-        values, random = (jax.random.normal(key, shape, jnp.float32) for key in keys[1:])
-        return Task({"scores": scores, "values": values}, (), weighted_sum, random)
+        scores, values, random = normal(shape[:3], shape, shape)
+        return Task({"scores": 3 * scores, "values": values}, (), weighted_sum, random)
 
     functions = {"lax.scan": softmax_loop, "associative_scan": softmax_associative}
     contestants, xla = _jax_contestants(twofold, functions)
@@ -102,13 +101,12 @@ def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False, c
         return partial(linear_scan, implementation=implementation)
 
     def task():
-        keys = jax.random.split(jax.random.key(0), 4)
-        decays = (width,) if constant else shape
-        a = jax.random.uniform(keys[0], decays, jnp.float32, 0.5, 1).astype(dtype)
+        rng, decays = np.random.default_rng(0), (width,) if constant else shape
+        a = rng.uniform(0.5, 1, decays)
         if complex_numbers:
-            a = a * jnp.exp(1j * jax.random.uniform(keys[1], decays, jnp.float32, 0, jnp.pi))
-        b, random = (jax.random.normal(key, shape, dtype) for key in keys[2:])
-        return Task({"a": a, "b": b}, (), weighted_sum, random)
+            a = a * np.exp(1j * rng.uniform(0, np.pi, decays))
+        b, random = normal(shape, shape, dtype=dtype)
+        return Task({"a": jnp.asarray(a, dtype), "b": b}, (), weighted_sum, random)
 
     functions: dict[str, Callable] = {"lax.scan": linear_loop, "associative_scan": linear_associative}
     if present("memax") and complex_numbers:  # Its semigroup is one of complex numbers.
@@ -135,8 +133,7 @@ def kv_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
         return lambda q, k, v: kv_scan(q, k, v, implementation=implementation)[0]
 
     def task():
-        keys = jax.random.split(jax.random.key(0), 4)
-        q, k, v, random = (jax.random.normal(key, shape, jnp.float32) for key in keys)
+        q, k, v, random = normal(shape, shape, shape, shape)
         return Task({"q": q / dim**0.5, "k": k, "v": v}, (), weighted_sum, random)
 
     functions = {"lax.scan": kv_loop, "masked (Q K^T) V": kv_quadratic}

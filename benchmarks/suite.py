@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from twofold.experiments.provenance import write_json
 
 from .contestants import PEERS, Case, present
-from .limits import LARGE, bandwidth, copy_seconds, moved, product_peak
+from .limits import bandwidth, copy_seconds, moved, product_peak
 from .report import draw, markdown, table
 from .times import grow
 from .timing import SECONDS, compare, references
@@ -32,7 +32,7 @@ def measure(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("the machine's limits", total=sum(2 * len(case.contestants) for case in cases))
-        figures["limits"] = {"bytes_per_s": bandwidth(), "bytes_of_copy": LARGE, "flops_per_s": product_peak()}
+        figures["limits"] = {"bytes_per_s": bandwidth(), "flops_per_s": product_peak()}
         for case in cases:
 
             def advance(name, case=case):
