@@ -20,7 +20,7 @@ def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/be
     Examples: python -m benchmarks --quick | python -m benchmarks --only softmax --out runs/softmax
 
     Args:
-        quick: Small shapes, in two minutes; without torch.compile, which takes longer to compile than that.
+        quick: Small shapes, in less than two minutes; without torch.compile, whose compilations take longer than that.
         only: One part; all if not given.
         out: Folder for bench.json, bench.md and times.png.
     """

@@ -13,7 +13,7 @@ from twofold.layers import LRU, Aaren, CausalSelfAttention, Layer, LinearSelfAtt
 from .contestants import Case, Contestant, Task, mean_square, normal, present, with_jax, with_xla
 
 Shape = tuple[int, int, int]  # (batch, time, width)
-SHAPE, FEW, QUICK = (32, 1024, 128), (2, 1024, 128), (4, 128, 32)
+SHAPE, FEW, QUICK = (32, 1024, 128), (2, 1024, 128), (4, 64, 32)
 HEADS = 4
 
 

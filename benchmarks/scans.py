@@ -16,7 +16,7 @@ from .contestants import Case, Contestant, Task, normal, present, weighted_sum, 
 HEADS = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time, heads, dim)
 WIDTHS = [(64, 128, 256), (16, 1024, 512), (1, 16384, 512)]  # (batch, time, width)
 LONG, LRU, STUDENT = (1, 16384, 256), (32, 1024, 128), (64, 32, 100)
-QUICK_HEADS, QUICK_WIDTH = [(8, 128, 4, 32)], (8, 128, 128)
+QUICK_HEADS, QUICK_WIDTH = [(8, 64, 4, 32)], (8, 64, 128)
 LOOPED = 2**14  # Tokens that a Python loop is asked for at most.
 
 
@@ -178,7 +178,7 @@ def softmax_cases(quick: bool) -> list[Case]:
 
 def linear_cases(quick: bool) -> list[Case]:
     if quick:
-        return [linear_case(QUICK_WIDTH, dtype, compiled=False) for dtype in (jnp.float32, jnp.complex64)]
+        return [linear_case(QUICK_WIDTH, jnp.complex64)]
     return [
         *(linear_case(shape, dtype) for dtype in (jnp.float32, jnp.complex64) for shape in WIDTHS),
         *(linear_case(LONG, jnp.complex64, constant=constant) for constant in (False, True)),
