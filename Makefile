@@ -1,4 +1,4 @@
-# `make demo` does the main job on real data, `make test` runs all checks. Both set up .venv first.
+# `make demo` does the main job on real data, `make test` runs all checks, `make bench` compares with peers. All set up .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 
 KERNELS := CMakeLists.txt $(wildcard twofold/scan/kernels/*)
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 demo: .venv/installed-tasks
 	$(BIN)/twofold demo
@@ -15,7 +15,12 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	TWOFOLD_IMPLEMENTATION=native $(BIN)/pytest
+	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest
+
+# PyTorch takes part where it is installed.
+bench: .venv/installed-bench
+	$(BIN)/twofold bench
 
 # constraints.txt holds the versions known to work; pyproject.toml what is needed.
 .venv/installed-tasks: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
@@ -24,6 +29,10 @@ test: .venv/installed-dev
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
 	$(INSTALL) -e '.[tasks,dev]'
+	touch $@
+
+.venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
+	$(INSTALL) -e '.[tasks,dev,bench]'
 	touch $@
 
 .venv/bin/python:

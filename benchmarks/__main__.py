@@ -7,11 +7,11 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-from . import layers, recurrent, scans, times
+from . import layers, recurrent, scans, times, training
 from .suite import measure
 from .timing import SECONDS, keep_memory
 
-Part = Literal["softmax", "linear", "kv", "layers", "times"]
+Part = Literal["softmax", "linear", "kv", "layers", "training", "times"]
 
 
 def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/bench")) -> None:
@@ -34,8 +34,9 @@ def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/be
     }
     cases = [case for name, part in parts.items() if only in (None, name) for case in part(quick)]
     curves = list(times.CURVES) if only in (None, "times") else []
+    loops = list(training.loops(quick)) if only in (None, "training") else []
     lengths = times.QUICK if quick else times.LENGTHS
-    measure(cases, curves, lengths, out, console, seconds=0.3 if quick else SECONDS)
+    measure(cases, curves, lengths, loops, out, console, seconds=0.3 if quick else SECONDS)
     console.print(f"Figures, tables and pictures are in {out}.")
 
 

@@ -18,6 +18,10 @@ takes. *Compile* is tracing, lowering and compiling; for torch.compile its first
 a float64 reference, in the output or any gradient, relative to the largest entry of that array; a contestant that is off by
 more than 1e-4 is not timed."""
 
+TRAINING = """\
+Steps of whole training runs as the library compiles them, loss, gradient and optimiser, with the kernels and left to XLA; the
+share is that of the matrix products alone, at the speed of a large one."""
+
 
 def rows(case: dict, winner: str) -> tuple[list[str], list[list[str]]]:
     """Headings and cells of a case; `winner` is the format of a ratio below 1."""
@@ -58,6 +62,27 @@ def table(case: dict) -> Table:
     return shown
 
 
+def training_rows(figures: dict) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the training loops."""
+    headings = ["training loop", "steps/s", "of peak", "XLA, steps/s", "of peak", "ratio"]
+    lines = []
+    for name, loop in figures["training"].items():
+        pairs = zip(loop["steps_per_s"].values(), loop["share_of_peak"].values(), strict=True)
+        cells = [cell for rate, share in pairs for cell in (f"{rate:.3g}", f"{share:.0%}")]
+        lines.append([name, *cells, f"{loop['ratio']:.2f}"])
+    return headings, lines
+
+
+def training_table(figures: dict) -> Table:
+    headings, lines = training_rows(figures)
+    shown = Table(title="training loops", title_justify="left")
+    for heading in headings:
+        shown.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for line in lines:
+        shown.add_row(*line)
+    return shown
+
+
 def title(case: dict) -> str:
     return f"{case['operation']}, {case['variant']}, ({', '.join(map(str, case['shape']))})"
 
@@ -77,13 +102,18 @@ def markdown(figures: dict) -> str:
         *figures["notes"],
     ]
     for case in figures["cases"]:
-        headings, lines = rows(case, "**{}**")
-        rule = ["---", *["---:"] * (len(headings) - 1)]
-        parts += [f"## {title(case)}", "\n".join(f"| {' | '.join(line)} |" for line in [headings, rule, *lines])]
+        parts += [f"## {title(case)}", _markdown_table(*rows(case, "**{}**"))]
         parts += [case["note"]] * bool(case["note"])
+    if figures["training"]:
+        parts += ["## Training loops", TRAINING, _markdown_table(*training_rows(figures))]
     if figures["times"]:
         parts += ["## Time against tokens", "![Time against tokens](times.png)"]
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(headings: list[str], lines: list[list[str]]) -> str:
+    rule = ["---", *["---:"] * (len(headings) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [headings, rule, *lines])
 
 
 def draw(times: dict[str, dict[str, dict]], file: Path) -> None:

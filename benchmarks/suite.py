@@ -13,22 +13,30 @@ from twofold.experiments.provenance import write_json
 
 from .contestants import PEERS, Case, present
 from .limits import bandwidth, copy_seconds, moved, product_peak
-from .report import draw, markdown, table
+from .report import draw, markdown, table, training_table
 from .times import grow
 from .timing import SECONDS, compare, references
+from .training import Loop, steps_per_second
 
 
 def measure(
-    cases: list[Case], curves: list[str], lengths: list[int], out: Path, console: Console, *, seconds: float = SECONDS
+    cases: list[Case],
+    curves: list[str],
+    lengths: list[int],
+    loops: list[Loop],
+    out: Path,
+    console: Console,
+    *,
+    seconds: float = SECONDS,
 ) -> dict:
-    """Figures of all cases and curves; bench.json and bench.md in `out` are written anew after each."""
+    """Figures of all cases, training loops and curves; bench.json and bench.md in `out` are written anew after each."""
     out.mkdir(parents=True, exist_ok=True)
     notes = [
         f"{name} is not installed and left out: `pip install {peer}`."
         for peer, name in PEERS.items()
         if not present(peer)
     ]
-    figures: dict = {"machine": machine(), "notes": notes, "limits": {}, "cases": [], "times": {}}
+    figures: dict = {"machine": machine(), "notes": notes, "limits": {}, "cases": [], "training": {}, "times": {}}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("the machine's limits", total=sum(2 * len(case.contestants) for case in cases))
@@ -41,6 +49,11 @@ def measure(
             figures["cases"].append(_measured(case, figures["limits"], advance, seconds))
             _write(figures, out)
             console.print(table(figures["cases"][-1]))
+        for loop in progress.track(loops, description="training loops"):
+            figures["training"][loop.name] = steps_per_second(loop, figures["limits"]["flops_per_s"])
+            _write(figures, out)
+        if loops:
+            console.print(training_table(figures))
         for curve in curves:
             tokens = progress.track(lengths, description=curve)
             figures["times"][curve] = grow(curve, tokens)

@@ -36,7 +36,7 @@ def test_shell_commands_are_understood(words, monkeypatch):
         return
     assert words[0] == "twofold"
     done = []
-    for command in (cli.Demo, cli.Reproduce, cli.Train, cli.Evaluate):
+    for command in (cli.Demo, cli.Reproduce, cli.Train, cli.Evaluate, cli.Bench):
         monkeypatch.setattr(command, "run", lambda self: done.append(type(self).__name__.lower()))
     assert cli.main(words[1:]) == 0
     assert done == [words[1]]

@@ -271,11 +271,37 @@ class Evaluate:
         _print_metrics(classification.evaluate_run(self.folder))
 
 
+@dataclasses.dataclass
+class Bench:
+    """Scans and layers beside those of JAX, memax, Equinox, Flax and PyTorch in one run, and what the machine could do at best.
+
+    Runs from a checkout of the repository, whose folder benchmarks/ it is. Peers that are not installed are left out.
+    Examples: twofold bench --quick | twofold bench --only softmax --out runs/softmax
+    """
+
+    quick: bool = False
+    """Small shapes, in less than two minutes."""
+    only: Literal["softmax", "linear", "kv", "layers", "training", "times"] | None = None
+    """One part; all if not given, which takes half an hour."""
+    out: Path = Path("runs/bench")
+    """Folder for bench.json, bench.md and times.png."""
+
+    def run(self) -> None:
+        checkout = Path(__file__).parents[1]
+        if not (checkout / "benchmarks").is_dir():
+            raise InputError(f"there are no benchmarks in {checkout}; run this in a checkout of the repository")
+        sys.path.insert(0, str(checkout))
+        from benchmarks.__main__ import run
+
+        run(self.quick, self.only, self.out)
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 

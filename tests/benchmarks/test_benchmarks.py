@@ -2,12 +2,14 @@
 
 import json
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from rich.console import Console
 
-from benchmarks import layers, limits, recurrent, scans, suite, times
+from benchmarks import layers, limits, recurrent, scans, suite, times, training
 from benchmarks.contestants import Contestant, present, with_jax
 from benchmarks.timing import compare, references
 
@@ -55,7 +57,9 @@ def test_what_differs_is_reported_and_not_timed(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "LARGE", 2**20)
     monkeypatch.setattr(limits, "SQUARE", 64)
     monkeypatch.setattr(times, "CURVES", {"growing": lambda time: case})
-    figures = suite.measure([case], ["growing"], [8], tmp_path, Console(quiet=True), seconds=0)
+    model, optimiser = eqx.nn.Linear(2, 2, key=jax.random.key(0)), optax.sgd(0.1)
+    loop = training.Loop("loop", lambda model, key: jnp.sum(jax.vmap(model)(jnp.ones((3, 2))) ** 2), model, optimiser)
+    figures = suite.measure([case], ["growing"], [8], [loop], tmp_path, Console(quiet=True), seconds=0)
     written = json.loads((tmp_path / "bench.json").read_text())
     assert written.pop("provenance")
     assert written == json.loads(json.dumps(figures))
@@ -65,4 +69,7 @@ def test_what_differs_is_reported_and_not_timed(tmp_path, monkeypatch):
     assert told["large"] == {"forward": {"left_out": "does not fit"}, "gradient": {"left_out": "does not fit"}}
     assert "| large | does not fit |" in (tmp_path / "bench.md").read_text()
     assert written["times"]["growing"]["large"] == {"tokens": [], "ms": [], "stopped": "does not fit"}
+    loop = written["training"]["loop"]
+    assert loop["flops_of_products"] == 2 * (2 * 3 * 2 * 2)  # forward, and the gradient of the weights
+    assert all(rate > 0 for rate in loop["steps_per_s"].values())
     assert (tmp_path / "times.png").stat().st_size > 0
