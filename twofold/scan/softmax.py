@@ -191,6 +191,7 @@ def checked_tokens(scores, values, state, resets):
             f"scores and values have shapes {scores.shape} and {values.shape}; they must be (time, heads) and (time, heads, dim)"
         )
     state = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype) if state is None else state
+    state = SoftmaxState(*map(jnp.asarray, state))
     if state.output.shape != values.shape[1:]:
         raise InputError(f"the state is for {state.output.shape} (heads, dim); these values need {values.shape[1:]}")
     if resets is not None and jnp.shape(resets) != scores.shape[:1]:
