@@ -39,7 +39,7 @@ def kv_scan(
 
     **Raises:** `InputError` if the shapes do not fit.
 
-    A NaN or inf spreads to the tokens just before it too, in the same chunk; where there are `resets`, it does not.
+    Where XLA computes it and there are no `resets`, a NaN or inf spreads to the tokens just before it too, in its chunk.
 
     Memory is O(time): the states within a chunk are never formed, neither here nor in the gradient, which is three
     such scans. Reverse mode of any order works; forward mode does not. The result has the rounding of a sum over all

@@ -12,6 +12,30 @@ int64_t kv_scratch(const Kv<T>& job) {
 }
 
 template <class T>
+bool finite(int64_t count, const T* numbers) {
+  Vector<T> sum{};  // of zeros, or NaN
+  for_each_vector<T>(count, [&](int64_t i, auto load, auto) INLINE_LAMBDA { sum += load(numbers + i) * 0; });
+  return TWOFOLD_ISA::sum<T>(sum) == 0;
+}
+
+// A chunk, token by token: where a value is NaN or infinite, a masked score must not multiply it.
+template <class T>
+void kv_tokens(const Kv<T>& job, int64_t head, int64_t start, int64_t count, T* state) {
+  for (int64_t step = 0; step < count; step++) {
+    const int64_t token = (start + (job.reverse ? count - 1 - step : step)) * job.heads + head;
+    const T *q = job.q + token * job.d_k, *k = job.k + token * job.d_k, *v = job.v + token * job.d_v;
+    for (int64_t j = 0; j < job.d_v; j++) {
+      T out = 0;
+      for (int64_t i = 0; i < job.d_k; i++) {
+        state[i * job.d_v + j] += k[i] * v[j];
+        out += q[i] * state[i * job.d_v + j];
+      }
+      job.out[token * job.d_v + j] = out;
+    }
+  }
+}
+
+template <class T>
 void kv_forward(const Kv<T>& job, int64_t head, T* scratch) {
   const int64_t d_k = job.d_k, d_v = job.d_v, k_row = job.heads * d_k, v_row = job.heads * d_v;
   T* const keys = scratch;  // packed, transposed
@@ -41,8 +65,12 @@ void kv_forward(const Kv<T>& job, int64_t head, T* scratch) {
     const T* v = job.v + start * v_row + head * d_v;
     T* out = job.out + start * v_row + head * d_v;
 
-    pack<T>(d_k, count, k, 1, k_row, keys);
     pack<T>(count, d_v, v, v_row, 1, values);
+    if (!finite(count * (packed_size<T>(1, d_v)), values)) {
+      kv_tokens(job, head, start, count, state);
+      continue;
+    }
+    pack<T>(d_k, count, k, 1, k_row, keys);
     pack<T>(d_k, d_v, state, d_v, 1, packed_state);
     product<T>(count, d_v, d_k, q, k_row, 1, packed_state, d_k, nullptr, 0, out, v_row);
     for (int64_t i = 0; i < count; i += ROWS) {

@@ -20,10 +20,10 @@ class Batch {
   // The group's rows of an array with these axes before its `core` last ones; null where it has no numbers.
   template <class T>
   Rows<T> of(const Array& array, int64_t core, int64_t group) const {
+    if (array.element_count() == 0) return {nullptr, 0};  // it may have fewer axes, too
     const auto dimensions = array.dimensions();
     int64_t numbers = 1;
     for (const int64_t n : dimensions.last(core)) numbers *= n;
-    if (!numbers) return {nullptr, 0};
     const bool has_rows = looped_ < axes_.size();
     int64_t offset = 0, stride = has_rows ? numbers * dimensions[looped_] : numbers;
     for (size_t i = looped_; i-- > 0; group /= axes_[i], stride *= dimensions[i])
