@@ -29,8 +29,8 @@ def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/be
     parts = {
         "softmax": scans.softmax_cases,
         "linear": scans.linear_cases,
-        "kv": scans.kv_cases,
         "layers": lambda quick: [*layers.cases(quick), *recurrent.cases(quick)],
+        "kv": scans.kv_cases,
     }
     cases = [case for name, part in parts.items() if only in (None, name) for case in part(quick)]
     curves = list(times.CURVES) if only in (None, "times") else []

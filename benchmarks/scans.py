@@ -14,7 +14,7 @@ from twofold.scan import kv_scan, linear_scan, softmax_scan
 from .contestants import Case, Contestant, Task, normal, present, weighted_sum, with_jax
 
 HEADS = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time, heads, dim)
-WIDTHS = [(64, 128, 256), (16, 1024, 512), (1, 16384, 512)]  # (batch, time, width)
+WIDTHS = [(16, 1024, 512)]  # (batch, time, width)
 LONG, LRU, STUDENT = (1, 16384, 256), (32, 1024, 128), (64, 32, 100)
 QUICK_HEADS, QUICK_WIDTH = [(8, 64, 4, 32)], (8, 64, 128)
 LOOPED = 2**14  # Tokens that a Python loop is asked for at most.

@@ -18,8 +18,8 @@ from twofold.tasks import classification, teacher_student, uea
 
 from .contestants import only_xla
 
-STEPS = 100  # Compiled into one call.
-ROUNDS = 9
+STEPS = 30  # Compiled into one call.
+ROUNDS = 7
 
 
 class Loop(NamedTuple):
