@@ -16,7 +16,7 @@ every result to be written once at the speed of a copy of the largest of them, o
 function at the speed of a large product, whichever is longer. *Copies* are multiples of the time that a copy of the values
 takes. *Compile* is tracing, lowering and compiling; for torch.compile its first call. *Error* is the largest difference to
 a float64 reference, in the output or any gradient, relative to the largest entry of that array; a contestant that is off by
-more than 1e-4 is not timed."""
+more than 1e-3 is not timed."""
 
 TRAINING = """\
 Steps of whole training runs as the library compiles them, loss, gradient and optimiser, with the kernels and left to XLA; the

@@ -22,7 +22,7 @@ from .contestants import LIMIT, Case, Contestant, Run, Task, Which, only_xla, wi
 # glibc hands every buffer over 32 MiB back to the system and faults its pages in again at the next call; large shapes
 # would measure that instead of the contestants.
 KEEP_MEMORY = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
-TOLERANCE = 1e-4  # Of an array's largest entry.
+TOLERANCE = 1e-3  # Of an array's largest entry: gradients of the LRU in float32 are off by 2e-4, whoever computes them.
 TURN = 0.03  # Seconds that a turn lasts at least: short calls are repeated.
 SECONDS = 2.0  # What a comparison takes turns for, at least `ROUNDS` and at most 100 times.
 ROUNDS = 5

@@ -70,7 +70,7 @@ INLINE void block(int64_t columns, int64_t depth, const T* a, int64_t a_row, int
     for (int w = 0; w < WIDTH; w++) {
       const int64_t n = columns - w * LANES<T>;
       T* to = c + i * c_row + w * LANES<T>;
-      const T* from = add + i * add_row + w * LANES<T>;
+      const T* from = add ? add + i * add_row + w * LANES<T> : nullptr;
       if (n >= LANES<T>)
         store(to, add ? load(from) + sums[i][w] : sums[i][w]);
       else if (n > 0)
