@@ -282,7 +282,7 @@ class Bench:
     quick: bool = False
     """Small shapes, in less than two minutes."""
     only: Literal["softmax", "linear", "kv", "layers", "training", "times"] | None = None
-    """One part; all if not given, which takes half an hour."""
+    """One part; all if not given, which takes twenty minutes."""
     out: Path = Path("runs/bench")
     """Folder for bench.json, bench.md and times.png."""
 
