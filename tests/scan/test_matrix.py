@@ -12,7 +12,16 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from twofold.scan import gru_scan, implementations, kv_scan, linear_scan, lstm_scan, softmax_scan
+from twofold.scan import (
+    SoftmaxState,
+    gru_scan,
+    implementations,
+    kv_scan,
+    linear_scan,
+    lstm_scan,
+    softmax_fold,
+    softmax_scan,
+)
 from twofold.scan.dispatch import VARIABLE
 
 TIME, BATCH = 70, 2  # More than a tile of the kernels, and no whole number of them.
@@ -34,13 +43,7 @@ def linear_oracle(a, b, h0):
 
 
 def softmax(scores, values, m, c, o, implementation):
-    return softmax_scan(scores, values, type_of_state(m, c, o), implementation=implementation)
-
-
-def type_of_state(*leaves):
-    from twofold.scan import SoftmaxState
-
-    return SoftmaxState(*leaves)
+    return softmax_scan(scores, values, SoftmaxState(m, c, o), implementation=implementation)
 
 
 def softmax_oracle(scores, values, m, c, o):
@@ -51,7 +54,17 @@ def softmax_oracle(scores, values, m, c, o):
         return (new, c, a), a / c
 
     (m, c, a), out = lax.scan(step, (m, c[:, None], c[:, None] * o), (scores, values))
-    return out, type_of_state(m, c[:, 0], a / c)
+    return out, SoftmaxState(m, c[:, 0], a / c)
+
+
+def fold(values, keys, query, m, c, o, implementation):
+    """Which XLA has to run."""
+    return softmax_fold(query, keys, values, SoftmaxState(m, c, o), block_size=32)
+
+
+def fold_oracle(values, keys, query, m, c, o):
+    out, state = softmax_oracle(jnp.einsum("hk,thk->th", query, keys), values, m, c, o)
+    return out[-1], state
 
 
 def kv(q, k, v, state, implementation):
@@ -110,6 +123,7 @@ CASES = {  # the scan; its oracle; its dtypes; the shapes of its arguments, thos
     "linear": (linear, linear_oracle, (*REAL, "complex64", "complex128"), [(HEADS, DIM)] * 2, [(HEADS, DIM)]),
     "linear, a gate a head": (linear, linear_oracle, REAL, [(HEADS, 1), (HEADS, DIM)], [(HEADS, DIM)]),
     "softmax": (softmax, softmax_oracle, REAL, [(HEADS,), (HEADS, DIM)], [(HEADS,), (HEADS,), (HEADS, DIM)]),
+    "fold": (fold, fold_oracle, REAL, [(HEADS, DIM), (HEADS, 5)], [(HEADS, 5), (HEADS,), (HEADS,), (HEADS, DIM)]),
     "kv": (kv, kv_oracle, REAL, [(HEADS, 5), (HEADS, 5), (HEADS, DIM)], [(HEADS, 5, DIM)]),
     "lstm": (lstm, lstm_oracle, REAL, [(4 * DIM,)], [(4 * DIM, DIM), (DIM,), (DIM,)]),
     "gru": (
@@ -163,8 +177,8 @@ def arguments(normal):
         args = [normal(f"{case} {i}", *shape, dtype=dtype) for i, shape in enumerate(shapes)]
         if case.startswith("linear"):
             args[0] = args[0] / (1 + np.abs(args[0]))  # |a| < 1
-        if case == "softmax":
-            args[3] = np.abs(args[3]) + 1  # the normaliser
+        if case in ("softmax", "fold"):
+            args[-2] = np.abs(args[-2]) + 1  # the normaliser
         return [(x / (DIM**0.5 if x.shape[0] in (3 * DIM, 4 * DIM) else 1)).astype(dtype) for x in args]
 
     return make

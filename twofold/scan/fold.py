@@ -8,6 +8,7 @@ from jaxtyping import ArrayLike, Float
 from ..errors import InputError
 from .dispatch import Implementation, choose
 from .softmax import SoftmaxState, checked_tokens
+from .varying import alike, tied
 
 
 def softmax_fold(
@@ -45,6 +46,7 @@ def softmax_fold(
     if block_size < 1:
         raise InputError(f"block_size is {block_size}; it must be at least 1")
     _, values, state, _ = checked_tokens(keys[..., 0], values, state, None)
+    query, keys, values, state = alike((query, keys, values, state))
     blocks = _blocks(min(block_size, max(len(keys), 1)), keys, values, jnp.ones(len(keys), bool))
     state = _fold(query, *blocks, state)
     return state.output, state
@@ -81,7 +83,9 @@ def _fold_counting(query, keys, values, present, state):
         winners = jnp.where(maximum == state.maximum, winners, 0) + jnp.sum(scores == maximum, 0)
         return (SoftmaxState(maximum, normaliser, output), winners), None
 
-    return lax.scan(absorb, (state, jnp.ones(len(query), int)), (keys, values, present))[0]
+    state = tied(state, (query, keys, values))
+    start = alike((state, jnp.ones(len(query), int)))
+    return lax.scan(absorb, start, (keys, values, present))[0]
 
 
 def _fold_forward(query, keys, values, present, state):
