@@ -9,7 +9,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from twofold.experiments.provenance import write_json
+from twofold.experiments.provenance import processors, write_json
 
 from .contestants import PEERS, Case, present
 from .limits import bandwidth, copy_seconds, moved, product_peak
@@ -91,9 +91,7 @@ def _write(figures: dict, out: Path) -> None:
 
 def machine() -> dict:
     """What the figures depend on, beside the provenance."""
-    info, caches = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    models, caches = processors(), Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")
     told = [[(cache / name).read_text().strip() for name in ("level", "type", "size")] for cache in sorted(caches)]
     return {
         "processor": models[0] if models else platform.processor(),

@@ -38,10 +38,15 @@ def _commit() -> str | None:
         return None
 
 
-def _processor() -> str:
+def processors() -> list[str]:
+    """The model name of each core, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+
+
+def _processor() -> str:
+    names = processors()
     return f"{len(names)} x {names[0]}" if names else platform.processor()

@@ -64,16 +64,21 @@ def choose(implementation: str, operation: str, *arrays) -> Literal["native", "x
         if native.missing():
             raise InputError(f"implementation='native': there are no kernels here, as {native.missing()}; use 'xla'")
         return "native"
-    named = os.environ.get(VARIABLE, "auto") or "auto"
     # A single token is as fast as plain operations, which can also be exported.
-    return "native" if fits and _auto() == "native" and (named == "native" or len(arrays[0]) > 1) else "xla"
+    return "native" if fits and _auto() == "native" and (_named() == "native" or len(arrays[0]) > 1) else "xla"
+
+
+def _named() -> str:
+    """What the environment variable says."""
+    named = os.environ.get(VARIABLE, "auto") or "auto"
+    if named not in ("auto", "xla", "native"):
+        raise InputError(f"{VARIABLE} is {named!r}; it must be 'auto', 'xla' or 'native'")
+    return named
 
 
 def _auto() -> Literal["native", "xla"]:
     """What `"auto"` stands for where there is a kernel."""
-    named = os.environ.get(VARIABLE, "auto") or "auto"
-    if named not in ("auto", "xla", "native"):
-        raise InputError(f"{VARIABLE} is {named!r}; it must be 'auto', 'xla' or 'native'")
+    named = _named()
     if named == "xla" or (named == "auto" and jax.default_backend() != "cpu"):
         return "xla"
     missing = native.missing()

@@ -121,7 +121,7 @@ template <class T>
 struct RecurrentKernels {
   int64_t (*packed_size)(int64_t rows, int64_t columns);
   void (*pack)(int64_t rows, int64_t columns, const T* matrix, int64_t row, int64_t column, T* packed);
-  // Rows [from, to) of the batch, all tokens; `scratch` has 8 * hidden numbers a row.
+  // Rows [from, to) of the batch, all tokens; `scratch` has 2 * hidden numbers a row.
   void (*lstm)(const Lstm<T>&, int64_t from, int64_t to, T* scratch);
   void (*lstm_backward)(const Lstm<T>&, int64_t from, int64_t to, T* scratch);
   void (*gru)(const Gru<T>&, int64_t from, int64_t to, T* scratch);

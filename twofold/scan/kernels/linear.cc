@@ -111,27 +111,29 @@ void backward(ffi::ThreadPool& pool, const Array& a, const Array& g, const Array
       [&](int64_t i) { return data<T>(dh0) + i * width; }, [&](int64_t i) { return data<T>(da) + i * decays; });
 }
 
-// Calls f(number, complex), of the type of the array's numbers.
-#define FOR_NUMBERS_OF(array, function, ...)                                                          \
-  switch ((array).element_type()) {                                                                   \
-    case ffi::F32: function<float, false>(__VA_ARGS__); break;                                        \
-    case ffi::F64: function<double, false>(__VA_ARGS__); break;                                       \
-    case ffi::C64: function<float, true>(__VA_ARGS__); break;                                         \
-    case ffi::C128: function<double, true>(__VA_ARGS__); break;                                       \
-    default: return ffi::Error::InvalidArgument("linear_scan: float32, float64, complex64 or complex128 is needed"); \
+// Calls f(T(), complex), T the type of the parts of the array's numbers.
+template <class F>
+ffi::Error for_numbers_of(const Array& array, const F& f) {
+  switch (array.element_type()) {
+    case ffi::C64: f(float(), std::true_type()); return ffi::Error::Success();
+    case ffi::C128: f(double(), std::true_type()); return ffi::Error::Success();
+    default: return for_type_of(array, [&](auto number) { f(number, std::false_type()); });
   }
+}
 
 ffi::Error forward_handler(ffi::ThreadPool pool, Array a, Array b, Array h0,
                            Array resets, Result h, bool reverse) {
-  FOR_NUMBERS_OF(b, forward, pool, a, b, h0, resets, reverse, h)
-  return ffi::Error::Success();
+  return for_numbers_of(b, [&](auto number, auto complex) {
+    forward<decltype(number), complex>(pool, a, b, h0, resets, reverse, h);
+  });
 }
 
 ffi::Error backward_handler(ffi::ThreadPool pool, Array a, Array g, Array states,
                             Array h0, Array resets, Result da,
                             Result db, Result dh0, bool reverse) {
-  FOR_NUMBERS_OF(g, backward, pool, a, g, states, h0, resets, reverse, da, db, dh0)
-  return ffi::Error::Success();
+  return for_numbers_of(g, [&](auto number, auto complex) {
+    backward<decltype(number), complex>(pool, a, g, states, h0, resets, reverse, da, db, dh0);
+  });
 }
 
 }  // namespace

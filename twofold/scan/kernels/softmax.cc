@@ -23,6 +23,20 @@ void pass_on(const Shape<T>& shape, const T* decay, const T* effect, const T* st
       next[i] = effect[i] + (decay[head] == 0 ? 0 : decay[head] * state[i]);
 }
 
+// The i-th sequence: what both passes take.
+template <class T>
+Softmax<T> job_of(const Shape<T>& shape, int64_t i, const Array& scores, const Array& values, const Array& resets,
+                  const Array& alpha, const Array& kept, const Array& out, bool streams) {
+  Softmax<T> job{shape.time, shape.heads, shape.dim, streams};
+  job.scores = data<T>(scores) + i * shape.tokens();
+  job.values = data<T>(values) + i * shape.time * shape.row();
+  job.resets = resets_of(resets, i);
+  job.alpha = data<T>(alpha) + i * shape.tokens();
+  job.kept = data<T>(kept) + i * shape.tokens();
+  job.out = data<T>(out) + i * shape.time * shape.row();
+  return job;
+}
+
 template <class T>
 void forward(ffi::ThreadPool& pool, const Array& scores, const Array& values, const Array& maximum0,
              const Array& normaliser0, const Array& output0, const Array& resets, Result& out, Result& maximum,
@@ -31,13 +45,7 @@ void forward(ffi::ThreadPool& pool, const Array& scores, const Array& values, co
   const auto& kernel = kernels_of<T>().softmax;
   const bool divided = divides_time(pool, shape.batch, shape.time, shape.numbers());
   const auto sequence = [&](int64_t i) {
-    Softmax<T> job{shape.time, shape.heads, shape.dim, streams<T>(out, shape.dim)};
-    job.scores = data<T>(scores) + i * shape.tokens();
-    job.values = data<T>(values) + i * shape.time * shape.row();
-    job.resets = resets_of(resets, i);
-    job.alpha = data<T>(alpha) + i * shape.tokens();
-    job.kept = data<T>(kept) + i * shape.tokens();
-    job.out = data<T>(out) + i * shape.time * shape.row();
+    const auto job = job_of<T>(shape, i, scores, values, resets, *alpha, *kept, *out, streams<T>(out, shape.dim));
 
     T *m = data<T>(maximum) + i * shape.heads, *o = data<T>(output) + i * shape.row();
     std::copy_n(data<T>(maximum0) + i * shape.heads, shape.heads, m);
@@ -69,10 +77,7 @@ void forward(ffi::ThreadPool& pool, const Array& scores, const Array& values, co
     }
     std::copy(c.begin(), c.end(), data<T>(normaliser) + i * shape.heads);
   };
-  if (divided)
-    for (int64_t i = 0; i < shape.batch; i++) sequence(i);
-  else
-    over_batch(pool, shape.batch, shape.numbers(), sequence);
+  over_batch(pool, shape.batch, divided ? 0 : shape.numbers(), sequence);  // divided: one after the other
 }
 
 template <class T>
@@ -94,13 +99,7 @@ void backward(ffi::ThreadPool& pool, const Array& scores, const Array& values, c
     T *dm0 = data<T>(dmaximum) + i * heads, *dc0 = data<T>(dnormaliser) + i * heads;
     T* state = data<T>(doutput) + i * shape.row();
 
-    Softmax<T> job{shape.time, heads, dim, streams<T>(dvalues, dim)};
-    job.scores = data<T>(scores) + i * shape.tokens();
-    job.values = data<T>(values) + i * shape.time * shape.row();
-    job.resets = resets_of(resets, i);
-    job.alpha = data<T>(alpha) + i * shape.tokens();
-    job.kept = data<T>(kept) + i * shape.tokens();
-    job.out = data<T>(out) + i * shape.time * shape.row();
+    auto job = job_of<T>(shape, i, scores, values, resets, alpha, kept, out, streams<T>(dvalues, dim));
     job.g = data<T>(g) + i * shape.time * shape.row();
     job.dscores = data<T>(dscores) + i * shape.tokens();
     job.dvalues = data<T>(dvalues) + i * shape.time * shape.row();
@@ -173,10 +172,7 @@ void backward(ffi::ThreadPool& pool, const Array& scores, const Array& values, c
       dc0[head] = forgotten || c0[head] == 0 ? T(0) : T(d_logsum / c0[head]);
     }
   };
-  if (divided)
-    for (int64_t i = 0; i < shape.batch; i++) sequence(i);
-  else
-    over_batch(pool, shape.batch, shape.numbers(), sequence);
+  over_batch(pool, shape.batch, divided ? 0 : shape.numbers(), sequence);  // divided: one after the other
 }
 
 ffi::Error forward_handler(ffi::ThreadPool pool, Array scores, Array values, Array maximum0, Array normaliser0,
