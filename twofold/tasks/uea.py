@@ -8,7 +8,16 @@ from jaxtyping import Float, Int
 
 from ..errors import InputError
 
-SHIPPED = ("BasicMotions", "JapaneseVowels")
+SHIPPED = (
+    "ACSF1",
+    "ArrowHead",
+    "BasicMotions",
+    "GunPoint",
+    "ItalyPowerDemand",
+    "JapaneseVowels",
+    "OSULeaf",
+    "PickupGestureWiimoteZ",
+)
 """Datasets that come with aeon, so that nothing needs to be downloaded."""
 
 

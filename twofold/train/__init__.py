@@ -1,4 +1,5 @@
 from .checkpoint import Checkpoint as Checkpoint
+from .curve import draw_learning_curve as draw_learning_curve
 from .loop import Trained as Trained
 from .loop import fit as fit
 from .optimiser import adamw_cosine as adamw_cosine

@@ -1,7 +1,9 @@
 """The training loop: whole stretches of steps compiled, populations of seeds trained together."""
 
+import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Float, PRNGKeyArray, Scalar
+from jaxtyping import Float, Int, PRNGKeyArray, Scalar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import InputError
@@ -24,11 +26,17 @@ class Trained(NamedTuple):
     """What `fit` returns."""
 
     models: Any
-    """The trained models, every array with a leading axis for seeds, as given."""
+    """The trained models, every array with a leading axis for seeds, as given; with validation each as it was at its best."""
     losses: Float[np.ndarray, "seeds records"]
-    """The mean training loss of each stretch of steps."""
+    """The mean training loss of each stretch of steps; NaN from where training stopped early."""
+    validation: Float[np.ndarray, "seeds records"]
+    """The validation loss after each stretch; all NaN without validation."""
+    steps: Int[np.ndarray, " records"]
+    """How many steps were done at the end of each stretch."""
     seconds: float
     """Wall time spent in training, over all sessions of a resumed run."""
+    best: list[int]
+    """The record at which each seed's model was kept; -1 without validation, or where its loss was never finite."""
 
 
 def fit(
@@ -41,6 +49,9 @@ def fit(
     key: PRNGKeyArray,
     shared_data: bool = False,
     records: int = 500,
+    validation: Callable[[Model, Any], Scalar] | None = None,
+    patience: int | None = None,
+    log: Path | str | None = None,
     checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 30.0,
     title: str = "training",
@@ -54,18 +65,25 @@ def fit(
     - `models`: the models to train, stacked: every array has a leading axis, one entry a seed. `eqx.filter_vmap` of a
         constructor over keys makes one.
     - `data`: a pytree of arrays, stacked likewise, or with `shared_data` one for all.
+    - `key`: for all seeds, or a key each.
     - `records`: how many stretches the run is compiled and reported in.
+    - `validation`: `(model, data) -> scalar`, a loss on data held out. Each seed's model is kept as it was where this was
+        smallest, measured after every stretch.
+    - `patience`: a seed ends after this many stretches without a smaller validation loss; the run ends with the last seed.
+    - `log`: a file that takes a JSON line a stretch: steps, seconds, and the seeds' losses.
     - `checkpoint`: a folder. The run is saved there every `checkpoint_seconds`, and continues from there to
         bit-identical results if it was stopped. Nothing is saved if not given.
 
     **Raises:** `InputError` if the checkpoint is not of this run, and `FloatingPointError` if every model's loss
-    becomes NaN.
+    becomes NaN before any was validated.
     """
     if steps < 1:
         raise InputError(f"steps is {steps}; it must be at least 1")
+    if patience is not None and (patience < 1 or validation is None):
+        raise InputError(f"patience is {patience}; it must be at least 1, and needs a validation loss")
     params, static = eqx.partition(models, eqx.is_inexact_array)
     seeds = len(jax.tree.leaves(params)[0])
-    keys = jax.random.split(key, seeds)
+    keys = key if key.ndim else jax.random.split(key, seeds)
     data_arrays, data_static = eqx.partition(data, eqx.is_array)
 
     def train_one(params, opt_state, data_arrays, key, first, length):
@@ -85,53 +103,115 @@ def fit(
 
     data_axis = None if shared_data else 0
 
-    def train_all(params, opt_state, data_arrays, keys, first, length):
-        def one(params, opt_state, data_arrays, key):
+    def each_seed(f, *args):
+        """`f` of every seed's arguments, the data last; one seed alone is not batched, which costs a third of the speed."""
+        if seeds > 1 and __import__("os").environ.get("MAP"):
+            if shared_data:
+                return lax.map(lambda xs: f(*xs, args[-1]), args[:-1])
+            return lax.map(lambda xs: f(*xs), args)
+        if seeds > 1:
+            return jax.vmap(f, (*[0] * (len(args) - 1), data_axis))(*args)
+        first = [jax.tree.map(lambda x: x[0], tree) for tree in args[:-1]]
+        data = args[-1] if shared_data else jax.tree.map(lambda x: x[0], args[-1])
+        return jax.tree.map(lambda x: x[None], f(*first, data))
+
+    @partial(jax.jit, static_argnames="length", donate_argnums=(0, 1))
+    def stretch(params, opt_state, keys, data_arrays, first, length):
+        def one(params, opt_state, key, data_arrays):
             return train_one(params, opt_state, data_arrays, key, first, length)
 
-        if seeds == 1:  # a batch of one costs a third of the speed on a CPU
-            alone = [jax.tree.map(lambda x: x[0], tree) for tree in (params, opt_state, keys)]
-            data_alone = data_arrays if shared_data else jax.tree.map(lambda x: x[0], data_arrays)
-            results = one(alone[0], alone[1], data_alone, alone[2])
-            return jax.tree.map(lambda x: x[None], results)
-        return jax.vmap(one, (0, 0, data_axis, 0))(params, opt_state, data_arrays, keys)
+        return each_seed(one, params, opt_state, keys, data_arrays)
 
-    stretch = jax.jit(train_all, static_argnames="length", donate_argnums=(0, 1))
+    @jax.jit
+    def validate(params, data_arrays):
+        def one(params, data_arrays):
+            assert validation is not None
+            return validation(eqx.combine(params, static), eqx.combine(data_arrays, data_static))
+
+        return each_seed(one, params, data_arrays)
+
+    @partial(jax.jit, donate_argnums=1)
+    def keep(params, kept, better):
+        return jax.tree.map(lambda x, y: jnp.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, y), params, kept)
+
     lengths = _stretches(steps, records)
     params = jax.tree.map(jnp.copy, params)  # for the stretch consumes its arguments
     opt_state = jax.vmap(optimiser.init)(params)
-    done, losses, seconds = 0, np.full((seeds, len(lengths)), np.nan), 0.0
+    kept = jax.tree.map(jnp.copy, params) if validation is not None else None
+    done, seconds = 0, 0.0
+    losses, validated = np.full((2, seeds, len(lengths)), np.nan)
+    ends = np.cumsum(lengths)
 
     def snapshot() -> dict[str, Any]:
-        leaves = {"params": jax.tree.leaves(params), "optimiser": jax.tree.leaves(opt_state)}
-        return leaves | {"losses": losses, "seconds": np.asarray(seconds)}
+        leaves = {"params": jax.tree.leaves(params), "optimiser": jax.tree.leaves(opt_state), "kept": jax.tree.leaves(kept)}
+        return leaves | {"losses": losses, "validation": validated, "seconds": np.asarray(seconds)}
 
     saved = Checkpoint(checkpoint) if checkpoint is not None else None
     if saved is not None and (restored := saved.restore(snapshot())) is not None:
         done, state = restored
-        losses, seconds = np.array(state["losses"]), float(state["seconds"])
+        losses, validated = np.array(state["losses"]), np.array(state["validation"])
+        seconds = float(state["seconds"])
         params = jax.tree.unflatten(jax.tree.structure(params), state["params"])
         opt_state = jax.tree.unflatten(jax.tree.structure(opt_state), state["optimiser"])
-    completed = int(np.searchsorted(np.cumsum(lengths), done, side="right"))
+        kept = jax.tree.unflatten(jax.tree.structure(kept), state["kept"])
+    completed = int(np.searchsorted(ends, done, side="right"))
 
+    def write_line(index: int, mode: str = "a") -> None:
+        line = {"step": int(ends[index]), "seconds": round(seconds, 3), "loss": losses[:, index].tolist()}
+        if validation is not None:
+            line["validation"] = validated[:, index].tolist()
+        if log is not None:
+            with Path(log).open(mode) as file:
+                file.write(json.dumps(line) + "\n")
+
+    def best_records() -> list[tuple[int, bool]]:
+        return [_best_record(row[: int(np.searchsorted(ends, done, side="right"))], patience) for row in validated]
+
+    def finished() -> bool:
+        return done == steps or all(over for _, over in best_records())
+
+    if log is not None:
+        Path(log).write_text("")
+    for index in range(completed):
+        write_line(index)
     last_save = clock = time.perf_counter()
-    with _progress_bar(progress and completed < len(lengths)) as bar:
-        task = bar.add_task(title, total=steps, completed=done, loss=float("nan"), speed=0.0)
+    with _progress_bar(progress and not finished()) as bar:
+        task = bar.add_task(title, total=steps, completed=done, loss="", speed=0.0)
         for index in range(completed, len(lengths)):
-            params, opt_state, loss_now = stretch(params, opt_state, data_arrays, keys, done, lengths[index])
+            if finished():
+                break
+            params, opt_state, loss_now = stretch(params, opt_state, keys, data_arrays, done, length=lengths[index])
             losses[:, index] = loss_now
             done += lengths[index]
+            shown = f"loss {np.mean(losses[:, index]):.3e}"
+            if validation is not None:
+                validated[:, index] = validate(params, data_arrays)
+                better = np.array([best == index for best, _ in best_records()])
+                kept = keep(params, kept, better)
+                shown += f"  validation {np.mean(validated[:, index]):.3e}"
             now = time.perf_counter()
             seconds, speed, clock = seconds + now - clock, lengths[index] / (now - clock), now
-            bar.update(task, completed=done, loss=float(np.mean(losses[:, index])), speed=speed)
-            if np.all(np.isnan(losses[:, index])):
+            bar.update(task, completed=done, loss=shown, speed=speed)
+            write_line(index)
+            if np.all(np.isnan(losses[:, index])) and not np.any(np.isfinite(validated)):
                 raise FloatingPointError(
                     f"the training loss became NaN by step {done}; a smaller learning rate may help"
                 )
-            if saved is not None and (now - last_save > checkpoint_seconds or done == steps):
+            if saved is not None and (now - last_save > checkpoint_seconds or finished()):
                 saved.save(done, snapshot())
                 last_save = time.perf_counter()
-    return Trained(eqx.combine(params, static), losses, seconds)
+    return Trained(eqx.combine(params if kept is None else kept, static), losses, validated, ends, seconds, [best for best, _ in best_records()])
+
+
+def _best_record(validated: np.ndarray, patience: int | None) -> tuple[int, bool]:
+    """The record of the smallest finite validation loss before patience ran out, and whether it did; -1 if there is none."""
+    best = -1
+    for index, value in enumerate(validated):
+        if np.isfinite(value) and (best < 0 or value < validated[best]):
+            best = index
+        elif patience is not None and index - max(best, 0) >= patience:
+            return best, True
+    return best, False
 
 
 def _stretches(steps: int, records: int) -> list[int]:
@@ -146,7 +226,7 @@ def _progress_bar(shown: bool) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3e}  {task.fields[speed]:,.0f} steps/s"),
+        TextColumn("{task.fields[loss]}  {task.fields[speed]:,.0f} steps/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         disable=not shown,

@@ -1,0 +1,62 @@
+"""Models that differ in what mixes over time, and in nothing else: not in their number of parameters either."""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray, PyTree
+
+from ..errors import InputError
+from ..layers import SequenceModel
+from ..layers.model import mixer_named
+
+
+def count_parameters(model: PyTree) -> int:
+    """How many numbers are trained in a model, or in the shapes of one."""
+    return sum(leaf.size for leaf in jax.tree.leaves(model) if jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
+def matched_model(
+    in_size: int,
+    out_size: int,
+    *,
+    mixer: str,
+    width: int,
+    depth: int,
+    heads: int,
+    capacity: int,
+    predicts: Literal["step", "sequence"] = "step",
+    key: PRNGKeyArray,
+) -> SequenceModel:
+    """A random model over the named mixer, with as many parameters as the Transformer of that width and depth.
+
+    The feed-forward parts make the difference up: 4 `width` in the Transformer, more where a mixer has fewer weights than
+    attention's 4 `width`^2, less where it has more. `heads` is for mixers that have heads; `capacity` is the
+    number of tokens that softmax attention's cache holds.
+
+    **Raises:** `InputError` for an unknown mixer or sizes that do not fit.
+    """
+    make = mixer_named(mixer)
+    options: dict[str, Any] = {}
+    if mixer == "aaren" or "attention" in mixer:
+        options["num_heads"] = heads
+    if mixer == "softmax-attention":
+        options["capacity"] = capacity
+    if mixer == "gated-rnn":
+        options |= {"hidden_size": width, "gate_size": width}
+    weights = count_parameters(eqx.filter_eval_shape(make, width, width, key=key, **options))
+    feed_forward_size = round((4 * width**2 - weights) / (2 * width + 1)) + 4 * width
+    if feed_forward_size < 1:
+        raise InputError(f"width is {width}, at which {mixer} has more weights than a whole block of the Transformer")
+    return SequenceModel(
+        in_size,
+        out_size,
+        width=width,
+        depth=depth,
+        mixer=mixer,
+        predicts=predicts,
+        feed_forward_size=feed_forward_size,
+        key=key,
+        **options,
+    )

@@ -1,0 +1,125 @@
+"""A run: a model is trained on a task, kept in a folder, and measured."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..errors import InputError
+from ..layers import Layer
+from ..saving import load, save
+from ..train import Trained, draw_learning_curve, fit, open_run
+from .classification import Classification
+from .matched import count_parameters
+from .task import Table, Task
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+
+
+class Run(NamedTuple):
+    """What `train` returns."""
+
+    models: list[Layer]
+    """The trained model of each seed, for raw data."""
+    tables: list[Table]
+    """Each seed's metrics."""
+    figures: dict[str, Any]
+    """What metrics.json holds: metrics, parameters, seconds, the steps that were kept, the error of streaming."""
+    data: Any
+
+
+def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, progress: bool = True) -> Run:
+    """Train a model on a task, keep it in the folder `out`, and evaluate it. A run stopped before is continued.
+
+    The folder has the settings (run.json), losses over time (metrics.jsonl, curve.png), the model (config.json,
+    model.safetensors), and at the end metrics.json. The test part is looked at once, then. With several `seeds` these are
+    trained together, and their models are in folders seed-0, seed-1, ...
+
+    **Raises:** `InputError` for anything that cannot be used, before anything is written, and `FloatingPointError` if
+    training fails.
+    """
+    task.check()
+    data = task.load()
+    chosen = (task.seed,) if seeds is None else tuple(seeds)
+    model_keys, train_keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)), out_axes=1)(jnp.array(chosen))
+    models = eqx.filter_vmap(lambda key: task.model(data, key))(model_keys)
+    folder = open_run(out, settings_of(task) | ({} if seeds is None else {"seeds": list(chosen)}))
+    trained = fit(
+        task.loss,
+        models,
+        task.arrays(data),
+        optimiser=task.optimiser(),
+        steps=task.steps,
+        key=train_keys,
+        shared_data=True,
+        records=task.measurements,
+        validation=task.validation,
+        patience=task.patience,
+        log=folder / "metrics.jsonl",
+        checkpoint=folder / "checkpoint",
+        title=f"{task.mixer} on {task.data_name}",
+        progress=progress,
+    )
+    draw_learning_curve(trained, folder / "curve.png", title=f"{task.name}: {task.mixer} on {task.data_name}")
+    deployed = [task.deployed(jax.tree.map(lambda x, i=i: x[i], trained.models), data) for i in range(len(chosen))]
+    for seed, model in zip(chosen, deployed, strict=True):
+        save(folder if seeds is None else folder / f"seed-{seed}", model)
+    tables = [task.evaluate(model, data) for model in deployed]
+    figures = _figures(task, trained, deployed, tables, data)
+    (folder / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return Run(deployed, tables, figures, data)
+
+
+def _figures(task: Task, trained: Trained, models: list[Layer], tables: list[Table], data: Any) -> dict[str, Any]:
+    return {
+        "metrics": tables,
+        "parameters": count_parameters(jax.tree.map(lambda x: x[0], trained.models)),
+        "seconds": trained.seconds,
+        "kept at step": [int(trained.steps[best]) for best in trained.best],
+        "streaming error": [streaming_error(model, task.example(data)) for model in models],
+    }
+
+
+@eqx.filter_jit
+def _both_faces(model: Layer, tokens):
+    stepped = lax.scan(lambda state, x: model.step(state, x), model.init_state(), tokens)[1]
+    return model(tokens), stepped
+
+
+def streaming_error(model: Layer, tokens) -> float:
+    """How far the model's answers token by token are from those of the parallel run, relative to the largest answer."""
+    parallel, stepped = _both_faces(model, jnp.asarray(tokens))
+    return float(jnp.max(jnp.abs(parallel - stepped)) / jnp.max(jnp.abs(parallel)))
+
+
+def settings_of(task: Task) -> dict[str, Any]:
+    """A task's settings as JSON has them."""
+    fields = {name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(task).items()}
+    return {"task": task.name} | fields
+
+
+def evaluate_run(folder: Path | str) -> tuple[Task, Table]:
+    """The task of a finished run, and its metrics again: from the saved model and the data that the run names.
+
+    **Raises:** `InputError` if the folder is not that of a run of one seed, or damaged.
+    """
+    file = Path(folder) / "run.json"
+    try:
+        settings = json.loads(file.read_text())
+        kind = TASKS[settings.pop("task")]
+        task = kind(**settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is not the folder of a run that can be evaluated: {file}: {error!r}") from error
+    model = load(folder)
+    data = task.load()
+    expected = jax.eval_shape(lambda: task.deployed(task.model(data, jax.random.key(0)), data))
+    if (model.in_size, model.out_size) != (expected.in_size, expected.out_size):
+        raise InputError(f"the model in {folder} does not fit the data {task.data_name}")
+    return task, task.evaluate(model, data)
