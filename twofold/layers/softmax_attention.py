@@ -5,7 +5,8 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax import Array, lax
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from ..errors import InputError
@@ -19,7 +20,7 @@ class KVCache(NamedTuple):
     values: Float[Array, "capacity heads head_size"]
     position: Int[Array, ""]
     """The slot that the next token takes."""
-    length: Int[Array, ""]
+    length: Int[Array | np.generic, ""]
     """How many slots hold tokens of the current sequence."""
 
 
@@ -59,19 +60,21 @@ class CausalSelfAttention(Layer[KVCache]):
     def init_state(self) -> KVCache:
         shape = (self.capacity, self.num_heads, self.w_v.shape[0] // self.num_heads)
         empty = jnp.zeros(shape, self.w_v.dtype)
-        return KVCache(empty, empty, jnp.int32(0), jnp.int32(0))
+        return KVCache(empty, empty, jnp.int32(0), np.int32(0))
 
     def prefill(self, state, xs, *, resets=None):
         q, k, v = self._project(self._tokens(xs, like=self.w_v))
         self._check(state, resets, len(q))
         resets = jnp.zeros(len(q), bool) if resets is None else jnp.asarray(resets)
-        visible = jnp.concatenate([self._cached_visible(state, resets), self._new_visible(resets)], 1)
-        keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
+        visible, keys, values = self._new_visible(resets), k, v
+        if not _known_to_be_empty(state):
+            visible = jnp.concatenate([self._cached_visible(state, resets), visible], 1)
+            keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
         # Matrix products would spread NaN and inf to tokens that do not see them (0 * NaN = NaN), so these are cut out.
         finite_q, finite_keys, finite_values = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, keys, values))
         out = _attend(finite_q, finite_keys, finite_values, visible)
         bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
-        tainted = jnp.any(visible[:, :, None] & bad, axis=1) | ~jnp.all(jnp.isfinite(q), axis=2)
+        tainted = (visible.astype(q.dtype) @ bad.astype(q.dtype) > 0) | ~jnp.all(jnp.isfinite(q), axis=2)
         out = jnp.where(tainted[:, :, None], jnp.nan, out)
         return self._remember(state, k, v, resets), out.reshape(len(q), len(self.w_v)) @ self.w_o.T
 
@@ -125,8 +128,14 @@ class CausalSelfAttention(Layer[KVCache]):
         return KVCache(update(state.keys, k), update(state.values, v), position.astype(state.position.dtype), length)
 
 
+def _known_to_be_empty(state: KVCache) -> bool:
+    """Of a fresh state, already while a program is traced: half of the work over a whole sequence is then saved."""
+    return isinstance(state.length, np.generic) and int(state.length) == 0
+
+
 def _attend(q, keys, values, visible):
-    """Softmax attention of each query over the keys it sees."""
+    """Softmax attention of each query over the keys it sees; divided last, where there are fewest numbers."""
     scores = jnp.einsum("thk,shk->hts", q, keys) / q.shape[2] ** 0.5
-    weights = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=2)
-    return jnp.einsum("hts,shk->thk", weights, values)
+    scores = jnp.where(visible, scores, -jnp.inf)
+    weights = jnp.exp(scores - lax.stop_gradient(jnp.max(scores, axis=2, keepdims=True)))
+    return jnp.einsum("hts,shk->thk", weights, values) / jnp.sum(weights, axis=2).T[:, :, None]

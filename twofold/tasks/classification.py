@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -37,7 +38,7 @@ class Classification(Task[LabelledSet]):
     """Share of the published training set, class by class, that is used for validation."""
 
     name = "classification"
-    headline = {"accuracy": True}
+    headline: ClassVar = {"accuracy": True}
     not_negative = (*Task.not_negative, "noise")
 
     def check(self) -> None:

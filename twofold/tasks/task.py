@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from ..errors import InputError
@@ -48,7 +47,9 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
     task.check()
     data = task.load()
     chosen = (task.seed,) if seeds is None else tuple(seeds)
-    model_keys, train_keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)), out_axes=1)(jnp.array(chosen))
+    model_keys, train_keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)), out_axes=1)(
+        jnp.array(chosen)
+    )
     models = eqx.filter_vmap(lambda key: task.model(data, key))(model_keys)
     folder = open_run(out, settings_of(task) | ({} if seeds is None else {"seeds": list(chosen)}))
     trained = fit(
@@ -101,7 +102,9 @@ def streaming_error(model: Layer, tokens) -> float:
 
 def settings_of(task: Task) -> dict[str, Any]:
     """A task's settings as JSON has them."""
-    fields = {name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(task).items()}
+    fields = {
+        name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(task).items()
+    }
     return {"task": task.name} | fields
 
 

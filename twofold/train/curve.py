@@ -13,7 +13,10 @@ def draw_learning_curve(trained: Trained, file: Path | str, *, title: str = "") 
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     ax = figure.add_subplot()
-    for name, colour, curves in (("training", "#8e8e8e", trained.losses), ("validation", "#1f5fa8", trained.validation)):
+    for name, colour, curves in (
+        ("training", "#8e8e8e", trained.losses),
+        ("validation", "#1f5fa8", trained.validation),
+    ):
         done = ~np.all(np.isnan(curves), axis=0)
         if not np.any(done):
             continue
@@ -21,7 +24,11 @@ def draw_learning_curve(trained: Trained, file: Path | str, *, title: str = "") 
         if len(curves) > 1:
             ax.plot(steps, curves.T[done], color=colour, alpha=0.35, linewidth=0.8)
         ax.plot(steps, np.mean(curves[:, done], axis=0), color=colour, label=name, linewidth=1.8)
-    kept = [(trained.steps[best], row[best]) for best, row in zip(trained.best, trained.validation, strict=True) if best >= 0]
+    kept = [
+        (trained.steps[best], row[best])
+        for best, row in zip(trained.best, trained.validation, strict=True)
+        if best >= 0
+    ]
     if kept:
         ax.plot(*zip(*kept, strict=True), "o", color="#c0392b", label="kept", markersize=5)
     ax.set(xlabel="steps", ylabel="loss", title=title)

@@ -105,10 +105,6 @@ def fit(
 
     def each_seed(f, *args):
         """`f` of every seed's arguments, the data last; one seed alone is not batched, which costs a third of the speed."""
-        if seeds > 1 and __import__("os").environ.get("MAP"):
-            if shared_data:
-                return lax.map(lambda xs: f(*xs, args[-1]), args[:-1])
-            return lax.map(lambda xs: f(*xs), args)
         if seeds > 1:
             return jax.vmap(f, (*[0] * (len(args) - 1), data_axis))(*args)
         first = [jax.tree.map(lambda x: x[0], tree) for tree in args[:-1]]
@@ -143,7 +139,11 @@ def fit(
     ends = np.cumsum(lengths)
 
     def snapshot() -> dict[str, Any]:
-        leaves = {"params": jax.tree.leaves(params), "optimiser": jax.tree.leaves(opt_state), "kept": jax.tree.leaves(kept)}
+        leaves = {
+            "params": jax.tree.leaves(params),
+            "optimiser": jax.tree.leaves(opt_state),
+            "kept": jax.tree.leaves(kept),
+        }
         return leaves | {"losses": losses, "validation": validated, "seconds": np.asarray(seconds)}
 
     saved = Checkpoint(checkpoint) if checkpoint is not None else None
@@ -200,7 +200,14 @@ def fit(
             if saved is not None and (now - last_save > checkpoint_seconds or finished()):
                 saved.save(done, snapshot())
                 last_save = time.perf_counter()
-    return Trained(eqx.combine(params if kept is None else kept, static), losses, validated, ends, seconds, [best for best, _ in best_records()])
+    return Trained(
+        eqx.combine(params if kept is None else kept, static),
+        losses,
+        validated,
+        ends,
+        seconds,
+        [best for best, _ in best_records()],
+    )
 
 
 def _best_record(validated: np.ndarray, patience: int | None) -> tuple[int, bool]:
