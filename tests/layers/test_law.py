@@ -21,9 +21,11 @@ from twofold.layers import (
     Aaren,
     Block,
     CausalSelfAttention,
+    EventModel,
     GatedRNN,
     Layer,
     LinearSelfAttention,
+    Rescaled,
     RunningMean,
     SequenceModel,
     Stack,
@@ -42,6 +44,12 @@ def gated_rnn_of_extremes(key):
 def stack(key):
     above = CausalSelfAttention(4, 2, num_heads=2, capacity=4, key=key)
     return Stack([LinearSelfAttention(3, 4, key=key), RunningMean(4), above])
+
+
+def rescaled(key):
+    inner = Stack([LinearSelfAttention(3, 4, key=key), Aaren(4, 2, num_heads=2, key=key)])
+    scales = {"in_mean": np.arange(3.0), "in_scale": np.array([0.5, 1.0, 2.0]), "out_mean": np.arange(2.0)}
+    return Rescaled(inner, **scales, out_scale=3.0)
 
 
 TARGETS = {
@@ -86,6 +94,8 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "CausalSelfAttention, window of 2": lambda key: CausalSelfAttention(3, 4, num_heads=2, capacity=2, key=key),
     "CausalSelfAttention, window of 4": lambda key: CausalSelfAttention(3, 2, capacity=4, key=key),
     "RunningMean": lambda key: RunningMean(3),
+    "Rescaled": rescaled,
+    "EventModel": lambda key: EventModel(Aaren(7, 8, num_heads=2, key=key), marks=2, periods=(2.0, 5.0)),
     "Block": lambda key: Block(Aaren(4, 4, num_heads=2, key=key), feed_forward_size=3, key=key),
     "Stack": stack,
     **{
