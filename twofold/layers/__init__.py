@@ -3,6 +3,7 @@
 from .aaren import Aaren as Aaren
 from .event_model import EventModel as EventModel
 from .event_model import event_features as event_features
+from .forecaster import Forecaster as Forecaster
 from .gated_rnn import GatedRNN as GatedRNN
 from .gru import GRU as GRU
 from .layer import Layer as Layer

