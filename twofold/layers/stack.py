@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from ..errors import InputError
@@ -48,6 +49,13 @@ class Block(Layer[Any]):
         state, mixed = self.mixer.prefill(state, jax.vmap(self.mixer_norm)(xs), resets=resets)
         xs = xs + mixed
         return state, xs + jax.vmap(self._feed_forward)(xs)
+
+    def step(self, state, x):
+        # A mixer's `step` can be cheaper than its `prefill` of one token: attention then writes its cache in place.
+        x = self._tokens(jnp.asarray(x)[None], like=self.contract.weight)[0]
+        state, mixed = self.mixer.step(state, self.mixer_norm(x))
+        x = x + mixed
+        return state, x + self._feed_forward(x)
 
     def _feed_forward(self, x):
         return self.contract(jax.nn.gelu(self.expand(self.feed_forward_norm(x))))
