@@ -207,6 +207,36 @@ class Conversions:
         console.print(f"Figures and pictures are in {self.out}.")
 
 
+@dataclasses.dataclass
+class Efficiency:
+    """Memory and time against the number of tokens: a Transformer with a KV cache, Aaren, and all other mixers (paper B).
+
+    A run stopped before is continued. Examples: twofold reproduce efficiency --quick | twofold reproduce efficiency |
+    twofold reproduce efficiency --tokens 20000 --width 256 --out runs/narrow
+    """
+
+    tokens: int = 100_000
+    """Length of the stream."""
+    width: int = 512
+    """Size of tokens and block; the feed-forward part has four times that."""
+    heads: int = 8
+    """Attention heads."""
+    quick: bool = False
+    """1,000 tokens, width 64 and 4 heads instead, in less than a minute."""
+    out: Path | None = None
+    """Folder for figures and picture; runs/efficiency or runs/efficiency-quick if not given."""
+
+    def run(self) -> None:
+        from .experiments import efficiency
+
+        out = self.out or Path("runs") / ("efficiency" + "-quick" * self.quick)
+        tokens, width, heads = (1_000, 64, 4) if self.quick else (self.tokens, self.width, self.heads)
+        figures = efficiency.reproduce(tokens=tokens, width=width, heads=heads, out=out)
+        console.print(efficiency.parameter_table(figures))
+        console.print(efficiency.table(figures))
+        console.print(f"Figures and picture are in {out}.")
+
+
 Experiment = (
     Annotated[Table1, tyro.conf.subcommand("table1")]
     | Annotated[Figure2, tyro.conf.subcommand("figure2")]
@@ -215,6 +245,7 @@ Experiment = (
     | Annotated[Table4, tyro.conf.subcommand("table4")]
     | Annotated[Training, tyro.conf.subcommand("training")]
     | Annotated[Conversions, tyro.conf.subcommand("conversions")]
+    | Annotated[Efficiency, tyro.conf.subcommand("efficiency")]
 )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -19,6 +20,8 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#c0392b", "#e8e8e8", "#1f
 """Negative red, zero grey, positive blue, as in paper A's figure 2."""
 TITLES = ["λ", "W$^m_{in}$", "W$^x_{in}$", "W$^m_{out}$", "W$^x_{out}$", "D"]
 """Of a gated RNN's weights."""
+STREAMS = ["#c0392b", "#1f5fa8", "#2e8b57", "#7fbf7b", "#e08e0b", "#8e8e8e", "black"]
+"""Colours of the Transformer, of Aaren, and of more models on a stream."""
 
 
 def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
@@ -79,22 +82,38 @@ def draw_figure2(
     _write(figure, file)
 
 
-def draw_streams(streams: dict[str, dict[str, list[int] | list[float]]], file: Path | str) -> None:
-    """State size and cumulative time against the number of tokens, a line a model (paper B's comparison, its section 4).
+def draw_streams(streams: dict[str, dict[str, Any]], file: Path | str) -> None:
+    """State, process memory and cumulative time against the number of tokens, a line a model (paper B's comparison).
 
-    Each of `streams` has the lists `tokens`, `state_bytes` and `cumulative_seconds`.
+    Each of `streams` has the lists `tokens`, `state_bytes` and `cumulative_seconds`; `peak_bytes` are drawn if all have them.
+    Times are dashed where `integrated` is true.
     """
-    figure, (memory, time) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for colour, (name, stream) in zip(("#1f5fa8", "#c0392b", "#2e8b57"), streams.items(), strict=False):
-        style = dict(color=colour, label=name, marker="o", markersize=3.5, linewidth=1.8)
-        memory.loglog(stream["tokens"], np.divide(stream["state_bytes"], 1024), **style)
-        time.loglog(stream["tokens"], stream["cumulative_seconds"], **style)
-    memory.set(xlabel="tokens in the stream", ylabel="state (KiB)", title="What must be remembered")
-    time.set(xlabel="tokens in the stream", ylabel="seconds in all", title="What it takes")
-    for ax in (memory, time):
+    panels = {
+        "state_bytes": (2**10, "log", "state (KiB)", "What must be remembered"),
+        "peak_bytes": (2**20, "linear", "peak of resident memory (MiB)", "What the process holds"),
+        "cumulative_seconds": (1, "log", "seconds in all", "What it takes"),
+    }
+    panels = {key: panel for key, panel in panels.items() if all(key in stream for stream in streams.values())}
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.2), layout="constrained")
+    for ax, (key, (unit, scale, ylabel, title)) in zip(axes, panels.items(), strict=True):
+        for i, (name, stream) in enumerate(streams.items()):
+            integrated = key == "cumulative_seconds" and stream.get("integrated", False)
+            ax.plot(
+                stream["tokens"],
+                np.divide(stream[key], unit),
+                color=STREAMS[i],
+                label=name,
+                linestyle="--" if integrated else "-",
+                linewidth=1.6 + 0.4 * (len(streams) - 1 - i),  # lines that coincide all show
+                marker="o",
+                markersize=3.5,
+            )
+        ax.set(xscale="log", yscale=scale, xlabel="tokens in the stream", ylabel=ylabel, title=title)
+        if scale == "linear":
+            ax.set_ylim(bottom=0)
         ax.grid(True, which="major", color="#e2e2e2")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(streams), frameon=False)
     _write(figure, file)
 
 
