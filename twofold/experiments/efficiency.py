@@ -23,8 +23,8 @@ from .provenance import write_json
 from .stream_cost import TIMED, TRANSFORMER, Cost, Job
 
 NAMES = {
-    TRANSFORMER: "Transformer",
     "aaren": "Aaren",
+    TRANSFORMER: "Transformer",
     "linear-attention": "linear attention",
     "gated-rnn": "gated RNN",
     "lru": "LRU",

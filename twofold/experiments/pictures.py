@@ -20,8 +20,8 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#c0392b", "#e8e8e8", "#1f
 """Negative red, zero grey, positive blue, as in paper A's figure 2."""
 TITLES = ["λ", "W$^m_{in}$", "W$^x_{in}$", "W$^m_{out}$", "W$^x_{out}$", "D"]
 """Of a gated RNN's weights."""
-STREAMS = ["#c0392b", "#1f5fa8", "#2e8b57", "#7fbf7b", "#e08e0b", "#8e8e8e", "black"]
-"""Colours of the Transformer, of Aaren, and of more models on a stream."""
+STREAMS = ["#1f5fa8", "#c0392b", "#2e8b57", "#7fbf7b", "#e08e0b", "#8e8e8e", "black"]
+"""Colours of Aaren, of the Transformer, and of more models on a stream."""
 
 
 def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
@@ -97,6 +97,7 @@ def draw_streams(streams: dict[str, dict[str, Any]], file: Path | str) -> None:
     figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.2), layout="constrained")
     for ax, (key, (unit, scale, ylabel, title)) in zip(axes, panels.items(), strict=True):
         for i, (name, stream) in enumerate(streams.items()):
+            behind = len(streams) - 1 - i  # the thicker: where lines coincide, all show
             integrated = key == "cumulative_seconds" and stream.get("integrated", False)
             ax.plot(
                 stream["tokens"],
@@ -104,16 +105,19 @@ def draw_streams(streams: dict[str, dict[str, Any]], file: Path | str) -> None:
                 color=STREAMS[i],
                 label=name,
                 linestyle="--" if integrated else "-",
-                linewidth=1.6 + 0.4 * (len(streams) - 1 - i),  # lines that coincide all show
+                linewidth=1.5 + 0.25 * behind,
                 marker="o",
-                markersize=3.5,
+                markersize=3 + 0.8 * behind,
             )
         ax.set(xscale="log", yscale=scale, xlabel="tokens in the stream", ylabel=ylabel, title=title)
         if scale == "linear":
             ax.set_ylim(bottom=0)
+        if key == "cumulative_seconds" and any(stream.get("integrated") for stream in streams.values()):
+            ax.set_ylabel(f"{ylabel} (dashed: integrated)")
         ax.grid(True, which="major", color="#e2e2e2")
         ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(streams), frameon=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(streams), frameon=False)
     _write(figure, file)
 
 
