@@ -86,7 +86,7 @@ class CausalSelfAttention(Layer[KVCache]):
         position = (state.position + 1) % self.capacity
         state = KVCache(keys, values, position, jnp.minimum(state.length + 1, self.capacity))
         visible = self._ages(position) < state.length
-        # Sums rather than matrix products, which would first transpose all keys and values: five times the time.
+        # Sums rather than matrix products, which would first transpose all keys and values: four times the time.
         scores = jnp.sum(q * keys, 2) / q.shape[2] ** 0.5
         weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=0)
         return state, jnp.sum(weights[:, :, None] * values, 0).reshape(len(self.w_v)) @ self.w_o.T
