@@ -67,7 +67,7 @@ class PointProcess(abc.ABC):
         Integrals over tau = exp(x), in equal steps of x: the integrands fall to zero on both sides, so that the sum converges
         as fast as any rule (the trapezoidal rule's exponential convergence, Trefethen and Weideman 2014).
         """
-        x = np.linspace(-25, 10, 701)
+        x = np.linspace(-20, 8, 281)
         tau = np.exp(x)[:, None]
 
         def of_sequence(history):
@@ -81,7 +81,7 @@ class PointProcess(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Hawkes(PointProcess):
-    """lambda_m(t) = base_m + sum_{t_j < t} jumps[m, k_j] exp(-decay_m (t - t_j)): events that bring about events (Hawkes 1971)."""
+    """lambda_m(t) = base_m + sum_{t_j < t} jumps[m, k_j] exp(-decay_m (t - t_j)): events bring about events (Hawkes 1971)."""
 
     base: Float[np.ndarray, " marks"]
     jumps: Float[np.ndarray, "marks marks"]

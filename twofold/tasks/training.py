@@ -16,11 +16,12 @@ from ..layers import Layer
 from ..saving import load, save
 from ..train import Trained, draw_learning_curve, fit, open_run
 from .classification import Classification
+from .events import Events
 from .forecasting import Forecasting
 from .matched import count_parameters
 from .task import Table, Task
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Forecasting)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecasting, Events, Classification)}
 
 
 class Run(NamedTuple):

@@ -1,0 +1,190 @@
+"""Events from files: CSV with the columns sequence, time and mark, and EasyTPP's JSON."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .event_sequences import EventSet, Recording, as_arrays, jittered, mark_names, scorable, shuffled, split
+
+PARTS = {"train": ("train",), "validation": ("dev", "validation", "val"), "test": ("test",)}
+"""A folder's files, without their endings."""
+
+
+def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
+    """Events from a file, or from a folder with files train, dev (or validation) and test.
+
+    A file's sequences are split in three at random, alike in every run. A CSV file has the columns `sequence`, `time` and
+    `mark`, a line an event; a sequence's events are in order. A JSON file has the records of EasyTPP, as a list or one
+    a line: `time_since_start` or else `time_since_last_event`, `type_event`, and if they like `dim_process` and
+    `seq_len` (Xue et al. 2024, *EasyTPP: towards open benchmarking temporal point processes*).
+
+    **Arguments:**
+
+    - `jitter`: uniform noise of this width is added to times, for those that were rounded down to a multiple of it.
+
+    **Raises:** `InputError` that names file and line, for times that are not numbers, negative, unsorted or without
+    jitter repeated; for marks that the training part does not have; for files that are missing, empty or broken.
+    """
+    path = Path(path)
+    files = _parts(path) if path.is_dir() else {"all": path}
+    read, declared = {}, set()
+    for part, file in files.items():
+        read[part], marks = _read(file, ties=jitter > 0)
+        declared |= marks
+    kept = {part: jittered(scorable(recordings), jitter) for part, recordings in read.items()}
+    for part, recordings in kept.items():
+        if not recordings:
+            raise InputError(f"{files[part]} has no sequence of two or more events, so there is nothing to predict")
+        for recording in recordings:
+            if np.any(np.diff(recording.times) <= 0):
+                raise InputError(f"jitter is {jitter}, too little to tell the times of {files[part]} apart")
+    if path.is_dir():
+        train, validation, test = kept.values()
+        names = mark_names(declared | {mark for recording in train for mark in recording.marks})
+    else:
+        train, validation, test = split(shuffled(kept["all"]))
+        names = mark_names(declared | {mark for recording in kept["all"] for mark in recording.marks})
+    left_out = sum(map(len, read.values())) - sum(map(len, kept.values()))
+    return EventSet(path.stem, *(as_arrays(part, names) for part in (train, validation, test)), names, left_out)
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    found = {}
+    for part, stems in PARTS.items():
+        files = [
+            file
+            for file in sorted(folder.iterdir())
+            if file.stem in stems and file.suffix in (".csv", ".json", ".jsonl")
+        ]
+        if len(files) != 1:
+            raise InputError(
+                f"{folder} has {len(files)} files of the {part} part; there must be one, {' or '.join(stems)},"
+                " ending in .csv, .json or .jsonl"
+            )
+        found[part] = files[0]
+    return found
+
+
+def _read(file: Path, ties: bool) -> tuple[list[Recording], set[str]]:
+    """A file's sequences, and the marks that it says there are, whether they occur or not."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is not a readable text file: {error}") from error
+    if not text.strip():
+        raise InputError(f"{file} is empty")
+    recordings, declared = _read_csv(file, text) if file.suffix == ".csv" else _read_json(file, text)
+    if not recordings:
+        raise InputError(f"{file} has no events")
+    for recording in recordings:
+        _check(recording, ties)
+    return recordings, declared
+
+
+def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
+    rows = csv.reader(text.splitlines())
+    header = [name.strip() for name in next(rows)]
+    missing = [name for name in ("sequence", "time", "mark") if name not in header]
+    if missing:
+        raise InputError(f"line 1 of {file} lacks the column {missing[0]!r}; a header is sequence,time,mark")
+    columns = [header.index(name) for name in ("sequence", "time", "mark")]
+    events: dict[str, list[tuple[float, str, int]]] = {}
+    for row in rows:
+        line = rows.line_num
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise InputError(f"line {line} of {file} has {len(row)} fields; its header has {len(header)}")
+        sequence, time, mark = (row[column].strip() for column in columns)
+        if not mark:
+            raise InputError(f"line {line} of {file} has no mark")
+        events.setdefault(sequence, []).append((_number(time, f"line {line} of {file}"), mark, line))
+
+    def recording(rows):
+        times, marks, lines = zip(*rows, strict=True)
+        return Recording(np.array(times), list(marks), lambda i: f"line {lines[i]} of {file}")
+
+    return [recording(rows) for rows in events.values()], set()
+
+
+def _read_json(file: Path, text: str) -> tuple[list[Recording], set[str]]:
+    recordings, declared = [], set()
+    for where, record in _records(file, text):
+        if not isinstance(record, dict):
+            raise InputError(f"{where} is no record; one has type_event and time_since_start or time_since_last_event")
+        times, marks = record.get("time_since_start", record.get("time_since_last_event")), record.get("type_event")
+        if not isinstance(times, list) or not isinstance(marks, list):
+            missing = "type_event" if isinstance(times, list) else "time_since_start or time_since_last_event"
+            raise InputError(f"{where} lacks the list {missing}")
+        length = record.get("seq_len", len(marks))
+        if not len(times) == len(marks) == length:
+            raise InputError(
+                f"{where} has {len(times)} times, {len(marks)} marks and seq_len {length}; they must agree"
+            )
+        numbers = np.array([_number(time, f"event {i + 1} of {where}") for i, time in enumerate(times)], float)
+        if "time_since_start" not in record:
+            numbers = np.cumsum(numbers)
+        if "dim_process" in record:
+            declared |= _declared(record, where)
+        names = [str(mark) for mark in marks]
+        recordings.append(Recording(numbers, names, lambda i, where=where: f"event {i + 1} of {where}"))
+    return recordings, declared
+
+
+def _records(file: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """Each record, and where it stands."""
+    try:
+        if text.lstrip().startswith("["):
+            for number, record in enumerate(json.loads(text), 1):
+                yield f"record {number} of {file}", record
+            return
+        line = 0
+        for line, record in enumerate(text.splitlines(), 1):
+            if record.strip():
+                yield f"line {line} of {file}", json.loads(record)
+    except json.JSONDecodeError as error:
+        number = error.lineno if text.lstrip().startswith("[") else line
+        raise InputError(f"line {number} of {file} is not JSON: {error.msg}") from error
+
+
+def _declared(record: dict[str, Any], where: str) -> set[str]:
+    """The marks 0..dim_process - 1, and an error for any other."""
+    marks = record["dim_process"]
+    if not isinstance(marks, int) or marks < 1:
+        raise InputError(f"{where} has dim_process {marks!r}; it must be the number of marks")
+    for i, mark in enumerate(record["type_event"]):
+        if not isinstance(mark, int) or not 0 <= mark < marks:
+            raise InputError(
+                f"event {i + 1} of {where}: the mark is {mark!r}; dim_process {marks} allows 0 to {marks - 1}"
+            )
+    return set(map(str, range(marks)))
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: the time is {value!r}; it must be a number") from error
+
+
+def _check(recording: Recording, ties: bool) -> None:
+    """Times must be finite, not negative, and increase."""
+    times, place = recording.times, recording.place
+    for i in np.flatnonzero(~np.isfinite(times) | (times < 0))[:1]:
+        raise InputError(f"{place(i)}: the time is {times[i]}; it must be a finite number, not negative")
+    for i in np.flatnonzero(np.diff(times) < 0)[:1]:
+        raise InputError(
+            f"{place(i + 1)}: the time {times[i + 1]} is before {times[i]}, that of the sequence's event before;"
+            " sort its events by time"
+        )
+    for i in [] if ties else np.flatnonzero(np.diff(times) == 0)[:1]:
+        raise InputError(
+            f"{place(i + 1)}: the time {times[i + 1]} is also that of the sequence's event before, and the density of times"
+            " needs different ones; for times that were rounded, --jitter adds uniform noise as wide as what they"
+            " were rounded to"
+        )
