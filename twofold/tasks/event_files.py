@@ -1,15 +1,17 @@
 """Events from files: CSV with the columns sequence, time and mark, and EasyTPP's JSON."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from .event_sequences import EventSet, Recording, as_arrays, jittered, mark_names, scorable, shuffled, split
+from .event_sequences import EventSet, Recording, event_set, jittered, scorable, shuffled, split
 
 PARTS = {"train": ("train",), "validation": ("dev", "validation", "val"), "test": ("test",)}
 """A folder's files, without their endings."""
@@ -32,10 +34,10 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
     """
     path = Path(path)
     files = _parts(path) if path.is_dir() else {"all": path}
-    read, declared = {}, set()
+    read: dict[str, list[Recording]] = {}
+    declared: dict[str, set[str]] = {}
     for part, file in files.items():
-        read[part], marks = _read(file, ties=jitter > 0)
-        declared |= marks
+        read[part], declared[part] = _read(file, ties=jitter > 0)
     kept = {part: jittered(scorable(recordings), jitter) for part, recordings in read.items()}
     for part, recordings in kept.items():
         if not recordings:
@@ -43,28 +45,21 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
         for recording in recordings:
             if np.any(np.diff(recording.times) <= 0):
                 raise InputError(f"jitter is {jitter}, too little to tell the times of {files[part]} apart")
-    if path.is_dir():
-        train, validation, test = kept.values()
-        names = mark_names(declared | {mark for recording in train for mark in recording.marks})
-    else:
-        train, validation, test = split(shuffled(kept["all"]))
-        names = mark_names(declared | {mark for recording in kept["all"] for mark in recording.marks})
+    first = next(iter(files))  # the training part, or all
+    marks = declared[first].union(*(recording.marks for recording in read[first]))
+    parts = kept.values() if path.is_dir() else split(shuffled(kept[first]))
     left_out = sum(map(len, read.values())) - sum(map(len, kept.values()))
-    return EventSet(path.stem, *(as_arrays(part, names) for part in (train, validation, test)), names, left_out)
+    return event_set(path.stem, parts, marks, left_out=left_out)
 
 
 def _parts(folder: Path) -> dict[str, Path]:
     found = {}
     for part, stems in PARTS.items():
-        files = [
-            file
-            for file in sorted(folder.iterdir())
-            if file.stem in stems and file.suffix in (".csv", ".json", ".jsonl")
-        ]
+        files = [file for file in sorted(folder.iterdir()) if file.stem in stems and file.suffix in READERS]
         if len(files) != 1:
             raise InputError(
                 f"{folder} has {len(files)} files of the {part} part; there must be one, {' or '.join(stems)},"
-                " ending in .csv, .json or .jsonl"
+                f" ending in {', '.join(READERS)}"
             )
         found[part] = files[0]
     return found
@@ -72,13 +67,15 @@ def _parts(folder: Path) -> dict[str, Path]:
 
 def _read(file: Path, ties: bool) -> tuple[list[Recording], set[str]]:
     """A file's sequences, and the marks that it says there are, whether they occur or not."""
+    if file.suffix not in READERS:
+        raise InputError(f"{file} ends in {file.suffix!r}; files of events end in {', '.join(READERS)}")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not a readable text file: {error}") from error
     if not text.strip():
         raise InputError(f"{file} is empty")
-    recordings, declared = _read_csv(file, text) if file.suffix == ".csv" else _read_json(file, text)
+    recordings, declared = READERS[file.suffix](file, text)
     if not recordings:
         raise InputError(f"{file} has no events")
     for recording in recordings:
@@ -87,7 +84,7 @@ def _read(file: Path, ties: bool) -> tuple[list[Recording], set[str]]:
 
 
 def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
-    rows = csv.reader(text.splitlines())
+    rows = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(rows)]
     missing = [name for name in ("sequence", "time", "mark") if name not in header]
     if missing:
@@ -107,7 +104,7 @@ def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
 
     def recording(rows):
         times, marks, lines = zip(*rows, strict=True)
-        return Recording(np.array(times), list(marks), lambda i: f"line {lines[i]} of {file}")
+        return Recording(np.array(times), list(marks), partial(_line_of, file, lines))
 
     return [recording(rows) for rows in events.values()], set()
 
@@ -131,9 +128,16 @@ def _read_json(file: Path, text: str) -> tuple[list[Recording], set[str]]:
             numbers = np.cumsum(numbers)
         if "dim_process" in record:
             declared |= _declared(record, where)
-        names = [str(mark) for mark in marks]
-        recordings.append(Recording(numbers, names, lambda i, where=where: f"event {i + 1} of {where}"))
+        recordings.append(Recording(numbers, [str(mark) for mark in marks], partial(_event_of, where)))
     return recordings, declared
+
+
+def _line_of(file: Path, lines: tuple[int, ...], i: int) -> str:
+    return f"line {lines[i]} of {file}"
+
+
+def _event_of(where: str, i: int) -> str:
+    return f"event {i + 1} of {where}"
 
 
 def _records(file: Path, text: str) -> Iterator[tuple[str, Any]]:
@@ -163,6 +167,10 @@ def _declared(record: dict[str, Any], where: str) -> set[str]:
                 f"event {i + 1} of {where}: the mark is {mark!r}; dim_process {marks} allows 0 to {marks - 1}"
             )
     return set(map(str, range(marks)))
+
+
+READERS = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_json}
+"""By the endings of files."""
 
 
 def _number(value: Any, where: str) -> float:

@@ -15,7 +15,7 @@ class Recording(NamedTuple):
 
     times: Float[np.ndarray, " events"]
     marks: list[str]
-    place: Callable[[int], str]
+    place: Callable[[int], str] = "event {}".format
     """Where event i stands, for errors: "line 3 of events.csv"."""
 
 
@@ -57,6 +57,16 @@ class EventSet(NamedTuple):
     """Where the sequences come from, if that is known."""
 
 
+def event_set(name: str, parts: Iterable[list[Recording]], marks: Iterable[str], *, left_out: int = 0) -> EventSet:
+    """A data set of sequences in three parts, whose marks are among `marks`.
+
+    **Raises:** `InputError` for another mark.
+    """
+    names = tuple(sorted(set(marks), key=lambda mark: (not mark.isdecimal(), mark.zfill(20) * mark.isdecimal(), mark)))
+    train, validation, test = (_as_arrays(part, names) for part in parts)
+    return EventSet(name, train, validation, test, names, left_out)
+
+
 def split(recordings: list[Recording]) -> tuple[list[Recording], list[Recording], list[Recording]]:
     """The first 70 % to train on, the next 10 % to validate with, and the last 20 % to test with; none of them empty.
 
@@ -96,11 +106,7 @@ def jittered(recordings: list[Recording], width: float) -> list[Recording]:
     return [noisy(recording) for recording in recordings] if width else recordings
 
 
-def as_arrays(recordings: list[Recording], names: tuple[str, ...]) -> EventSequences:
-    """The sequences padded, with the marks as positions in `names`.
-
-    **Raises:** `InputError` for a mark that is not among them.
-    """
+def _as_arrays(recordings: list[Recording], names: tuple[str, ...]) -> EventSequences:
     numbers = {name: number for number, name in enumerate(names)}
     lengths = np.array([len(recording.times) for recording in recordings])
     times, marks = np.zeros((len(lengths), lengths.max())), np.zeros((len(lengths), lengths.max()), int)
@@ -114,13 +120,6 @@ def as_arrays(recordings: list[Recording], names: tuple[str, ...]) -> EventSeque
         last = np.minimum(np.arange(times.shape[1]), length - 1)
         times[i], marks[i] = recording.times[last], np.array([numbers[mark] for mark in recording.marks])[last]
     return EventSequences(times, marks, lengths)
-
-
-def mark_names(names: Iterable[str]) -> tuple[str, ...]:
-    """In order, numbers as numbers."""
-    return tuple(
-        sorted(set(names), key=lambda name: (not name.isdecimal(), name.zfill(20) if name.isdecimal() else name))
-    )
 
 
 def _listed(names: tuple[str, ...]) -> str:

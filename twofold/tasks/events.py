@@ -134,12 +134,12 @@ class Events(Task[EventSet]):
         part = arrays["validation"]
         return _mean_nll(_outputs(model, part.tokens), part, model.marks)
 
-    def deployed(self, model: EventModel, data: EventSet) -> Rescaled:
+    def deployed(self, model, data):
         gap = _typical_gap(data.train)
         is_mean = np.arange(model.out_size) // model.components == 1
         return Rescaled(model, in_scale=np.array([gap, 1.0]), out_mean=np.where(is_mean, np.log(gap), 0.0))
 
-    def evaluate(self, model: Layer, data: EventSet) -> Table:
+    def evaluate(self, model, data):
         """On the test part: "test" is the model; "homogeneous" is a log-normal and mark frequencies, fitted to the training part.
 
         Of simulated data, "truth" is the true density of the times, and of the marks given the time: no model does better,
@@ -154,7 +154,7 @@ class Events(Task[EventSet]):
             table |= _of_truth(part, data.process)
         return table | {"homogeneous": _metrics(part, _homogeneous(data))}
 
-    def example(self, data: EventSet) -> Float[Array, "time in"]:
+    def example(self, data):
         return jnp.asarray(data.test.tokens[0][: data.test.lengths[0]])
 
 
@@ -164,8 +164,8 @@ def _simulated(name: str, sequences: int, events: int) -> EventSet:
     cuts = [round(0.7 * sequences), round(0.8 * sequences)]
     lengths = np.full(sequences, events)
     parts = zip(*(np.split(x, cuts) for x in (times, marks, lengths)), strict=True)
-    names = tuple(map(str, range(marks.max() + 1)))
-    return EventSet(name, *(EventSequences(*part) for part in parts), names, process=process)
+    train, validation, test = (EventSequences(*part) for part in parts)
+    return EventSet(name, train, validation, test, tuple(map(str, range(process.marks))), process=process)
 
 
 def _typical_gap(part: EventSequences) -> float:

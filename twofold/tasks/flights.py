@@ -2,7 +2,7 @@
 
 from ..errors import InputError
 from . import nycflights
-from .event_sequences import EventSet, Recording, as_arrays, jittered, mark_names, split
+from .event_sequences import EventSet, Recording, event_set, jittered, split
 
 
 def load_flights(airport: str = "JFK") -> EventSet:
@@ -20,10 +20,8 @@ def load_flights(airport: str = "JFK") -> EventSet:
     left = table[(table.origin == airport) & table.dep_time.notna()]
     # dep_time itself, hhmm from 1 to 2400, does not say on which day
     minutes = left.sched_dep_time // 100 * 60 + left.sched_dep_time % 100 + left.dep_delay
-    days = []
-    for (year, month, day), flights in left.assign(minutes=minutes).groupby(["year", "month", "day"]):
-        times, marks = flights.minutes.to_numpy(float), flights.carrier.tolist()
-        days.append(Recording(times, marks, lambda i, day=f"{year}-{month}-{day}": f"departure {i + 1} of {day}"))
-    parts = split(jittered(days, 1.0))
-    names = mark_names(left.carrier)
-    return EventSet(f"flights-{airport}", *(as_arrays(part, names) for part in parts), names)
+    days = [
+        Recording(flights.minutes.to_numpy(float), flights.carrier.tolist())
+        for _, flights in left.assign(minutes=minutes).groupby(["year", "month", "day"])
+    ]
+    return event_set(f"flights-{airport}", split(jittered(days, 1.0)), left.carrier)

@@ -25,6 +25,11 @@ class PointProcess(abc.ABC):
     lambda(tau) exp(-Lambda(tau)), and its mark is m with probability lambda_m(tau) / lambda(tau).
     """
 
+    @property
+    @abc.abstractmethod
+    def marks(self) -> int:
+        """How many marks there are."""
+
     @abc.abstractmethod
     def sample(
         self, rng: np.random.Generator, sequences: int, events: int
@@ -88,6 +93,10 @@ class Hawkes(PointProcess):
     """jumps[m, k]: by how much an event of mark k raises the intensity of mark m."""
     decay: Float[np.ndarray, " marks"]
 
+    @property
+    def marks(self):
+        return len(self.base)
+
     def sample(self, rng, sequences, events):
         """Exact, by composition (Dassios and Zhao 2013, algorithm 3.1).
 
@@ -95,8 +104,8 @@ class Hawkes(PointProcess):
         which has exp(-y (1 - exp(-decay tau)) / decay) left at tau, and so may never come.
         """
         times, marks = np.zeros((sequences, events)), np.zeros((sequences, events), int)
-        excitation = np.zeros((sequences, len(self.base)))
-        marks[:, 0] = rng.choice(len(self.base), sequences, p=self.base / self.base.sum())
+        excitation = np.zeros((sequences, self.marks))
+        marks[:, 0] = rng.choice(self.marks, sequences, p=self.base / self.base.sum())
         for i in range(1, events):
             excitation = excitation + self.jumps.T[marks[:, i - 1]]
             of_base = rng.exponential(1 / self.base, excitation.shape)
@@ -112,7 +121,7 @@ class Hawkes(PointProcess):
 
     def histories(self, times, marks):
         """The excitation of every mark, sum_j jumps[m, k_j] exp(-decay_m (t - t_j))."""
-        excitation = np.zeros((*times.shape, len(self.base)))
+        excitation = np.zeros((*times.shape, self.marks))
         left = np.exp(-self.decay * np.diff(times)[..., None])
         for i in range(times.shape[1]):
             excitation[:, i] = self.jumps.T[marks[:, i]]
@@ -137,6 +146,10 @@ class Sinusoidal(PointProcess):
     period: float
     phases: Float[np.ndarray, " marks"]
     """In periods."""
+
+    @property
+    def marks(self):
+        return len(self.rates)
 
     def sample(self, rng, sequences, events):
         """Exact, by thinning (Lewis and Shedler 1979)."""
