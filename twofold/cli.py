@@ -11,6 +11,9 @@ from rich.table import Table
 
 from .errors import InputError
 from .tasks.classification import Classification
+from .tasks.events import Events
+from .tasks.forecasting import Forecasting
+from .tasks.task import Metrics
 
 console = Console(width=None if sys.stdout.isatty() else 130)
 
@@ -237,12 +240,41 @@ class Efficiency:
         console.print(f"Figures and picture are in {out}.")
 
 
+@dataclasses.dataclass
+class Settings:
+    """Aaren beside the Transformer and all other mixers: forecasting, events, classification (paper B's comparison).
+
+    Every mixer has as many parameters. A run stopped before is continued, cell by cell; all of it takes more than an hour.
+    Examples: twofold reproduce settings --quick | twofold reproduce settings --seeds 5 --out runs/five
+    """
+
+    quick: bool = False
+    """Aaren and the Transformer alone, on a little of each task, in a few minutes."""
+    seeds: int = 3
+    """How many models of each kind to train."""
+    out: Path | None = None
+    """Folder for all runs and the results; runs/settings or runs/settings-quick if not given."""
+
+    def run(self) -> None:
+        from .experiments import settings
+        from .layers import MIXERS
+
+        out = self.out or Path("runs") / ("settings" + "-quick" * self.quick)
+        tasks = settings.QUICK if self.quick else settings.FULL
+        mixers = (settings.AAREN, settings.TRANSFORMER) if self.quick else tuple(MIXERS)
+        cells = settings.reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out)
+        for task in tasks:
+            console.print(settings.table(task, cells))
+        console.print(f"All figures are in {out / 'settings.json'}, the tables in {out / 'settings.md'}.")
+
+
 Experiment = (
     Annotated[Table1, tyro.conf.subcommand("table1")]
     | Annotated[Figure2, tyro.conf.subcommand("figure2")]
     | Annotated[Table2, tyro.conf.subcommand("table2")]
     | Annotated[Table3, tyro.conf.subcommand("table3")]
     | Annotated[Table4, tyro.conf.subcommand("table4")]
+    | Annotated[Settings, tyro.conf.subcommand("settings")]
     | Annotated[Training, tyro.conf.subcommand("training")]
     | Annotated[Conversions, tyro.conf.subcommand("conversions")]
     | Annotated[Efficiency, tyro.conf.subcommand("efficiency")]
@@ -262,28 +294,38 @@ class Reproduce:
         self.experiment.run()
 
 
+AnyTask = (
+    Annotated[Forecasting, tyro.conf.subcommand("forecasting")]
+    | Annotated[Events, tyro.conf.subcommand("events")]
+    | Annotated[Classification, tyro.conf.subcommand("classification")]
+)
+
+
 @dataclasses.dataclass
 class Train:
     """Train a model on a task, keep it in a folder, and print its metrics. A run stopped before is continued.
 
-    Examples: twofold train classification --dataset JapaneseVowels --mixer aaren |
+    Examples: twofold train forecasting --dataset elecdemand --horizon 96 --mixer aaren |
+    twofold train forecasting --csv ETTh1.csv --target OT | twofold train events --dataset hawkes --mixer gru |
     twofold train classification --dataset data/Heartbeat --steps 3000 --out runs/heartbeat
     """
 
-    task: tyro.conf.Positional[Literal["classification"]]
-    """classification: which class does a sequence belong to?"""
-    settings: tyro.conf.OmitArgPrefixes[Classification] = dataclasses.field(default_factory=Classification)
+    task: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[AnyTask]]
     out: Path | None = None
-    """Folder for the run; runs/DATASET-MIXER if not given."""
+    """Folder for the run; runs/DATA-MIXER if not given."""
 
     def run(self) -> None:
-        from .tasks import classification
+        from .tasks.training import train
 
-        name = Path(self.settings.dataset).name.removesuffix(".ts").removesuffix("_TRAIN").removesuffix("_TEST")
-        out = self.out or Path("runs") / f"{name}-{self.settings.mixer}"
-        _, _, metrics, seconds = classification.train(self.settings, out)
-        _print_metrics(metrics)
-        console.print(f"Trained in {seconds:.0f} s. The model is in {out}.")
+        out = self.out or Path("runs") / f"{self.task.data_name}-{self.task.mixer}"
+        run = train(self.task, out)
+        notes = getattr(run.data, "notes", "")
+        console.print(_metrics_table(run.tables[0], caption=f"{run.data.name}: {notes}" if notes else None))
+        console.print(
+            f"Trained in {run.figures['seconds']:.0f} s; kept as it was at step {run.figures['kept at step'][0]:,}."
+            f" Token by token its answers are the same to {run.figures['streaming error'][0]:.0e} of the largest."
+            f" The model is in {out}."
+        )
 
 
 @dataclasses.dataclass
@@ -297,9 +339,9 @@ class Evaluate:
     """Folder of the run."""
 
     def run(self) -> None:
-        from .tasks import classification
+        from .tasks.training import evaluate_run
 
-        _print_metrics(classification.evaluate_run(self.folder))
+        console.print(_metrics_table(evaluate_run(self.folder)[1]))
 
 
 @dataclasses.dataclass
@@ -337,10 +379,11 @@ Command = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line; returns the exit code: 0, 2 for unusable input, 130 where interrupted."""
+    """Run a command line; returns the exit code: 0, 1 where training failed, 2 for unusable input, 130 where interrupted."""
     command = tyro.cli(
         Command,
         args=arguments,
+        config=(tyro.conf.ConsolidateSubcommandArgs,),
         prog="twofold",
         description="Attention and recurrent networks as two views of one computation.",
     )
@@ -349,16 +392,20 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"twofold: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"twofold: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\ntwofold: interrupted; the same command continues the run", file=sys.stderr)
         return 130
     return 0
 
 
-def _print_metrics(metrics) -> None:
-    table = Table()
-    for column in ("", "accuracy", "cross-entropy"):
+def _metrics_table(rows: Metrics, caption: str | None = None) -> Table:
+    columns = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    table = Table(caption=caption)
+    for column in ("", *columns):
         table.add_column(column, justify="left" if column == "" else "right")
-    table.add_row("train", f"{metrics.train_accuracy:.4f}", f"{metrics.train_loss:.4f}")
-    table.add_row("test", f"{metrics.test_accuracy:.4f}", f"{metrics.test_loss:.4f}")
-    console.print(table)
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[metric]:.4f}" if metric in row else "" for metric in columns))
+    return table

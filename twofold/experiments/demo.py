@@ -14,7 +14,8 @@ from rich.table import Table
 from ..convert import FORMS, to_gated_rnn
 from ..deploy import Stream
 from ..layers import LinearSelfAttention, SequenceModel
-from ..tasks.classification import Classification, train
+from ..tasks.classification import Classification
+from ..tasks.training import Run, train
 from ..tasks.uea import LabelledSet
 from . import table1
 from .pictures import draw_streams
@@ -39,10 +40,10 @@ def run(out: Path, console: Console) -> dict[str, Any]:
     runs = {mixer: train(s, out / f"{s.dataset}-{mixer}") for mixer, s in settings.items()}
     _print_classifiers(console, runs)
     console.rule(f"4  A stream of {STREAM_TOKENS:,} real tokens")
-    data = runs["aaren"][1]
+    data = runs["aaren"].data
     streams = {
-        "Aaren": _stream(runs["aaren"][0], data),
-        "Transformer": _cached(runs["softmax-attention"][0], settings["softmax-attention"], data),
+        "Aaren": _stream(runs["aaren"].models[0], data),
+        "Transformer": _cached(runs["softmax-attention"].models[0], settings["softmax-attention"], data),
     }
     _print_streams(console, streams)
     draw_streams(streams, out / "stream.png")
@@ -51,7 +52,7 @@ def run(out: Path, console: Console) -> dict[str, Any]:
     figures = {
         "conversions": conversions,
         "student": students[0].figures._asdict() | {"seconds": seconds},
-        "classifiers": {name: run[2]._asdict() | {"seconds": run[3]} for name, run in runs.items()},
+        "classifiers": {name: run.figures for name, run in runs.items()},
         "streams": streams,
         "seconds": time.perf_counter() - began,
     }
@@ -123,15 +124,14 @@ def _cached(model: SequenceModel, settings: Classification, data: LabelledSet) -
     }
 
 
-def _print_classifiers(console: Console, runs) -> None:
-    names = {data.name for _, data, _, _ in runs.values()}
+def _print_classifiers(console: Console, runs: dict[str, Run]) -> None:
+    names = {run.data.name for run in runs.values()}
     table = Table(title=f"{', '.join(names)}, split as published")
     for column in ("model", "test accuracy", "train accuracy", "parameters", "training"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    for name, (model, _, metrics, seconds) in runs.items():
-        size = sum(leaf.size for leaf in jax.tree.leaves(model))
-        accuracies = f"{metrics.test_accuracy:.4f}", f"{metrics.train_accuracy:.4f}"
-        table.add_row(name, *accuracies, f"{size:,}", f"{seconds:.0f} s")
+    for name, run in runs.items():
+        accuracies = [f"{run.tables[0][part]['accuracy']:.4f}" for part in ("test", "train")]
+        table.add_row(name, *accuracies, f"{run.figures['parameters']:,}", f"{run.figures['seconds']:.0f} s")
     console.print(table)
 
 

@@ -86,8 +86,11 @@ class Stack(Layer[tuple]):
         return tuple(layer.init_state() for layer in self.layers)
 
     def prefill(self, state, xs, *, resets=None):
+        # One token alone is a step: layers may have faster ones.
+        alone = len(xs) == 1 and resets is None
+        xs = xs[0] if alone else xs
         states = []
         for layer, before in zip(self.layers, state, strict=True):
-            after, xs = layer.prefill(before, xs, resets=resets)
+            after, xs = layer.step(before, xs) if alone else layer.prefill(before, xs, resets=resets)
             states.append(after)
-        return tuple(states), xs
+        return tuple(states), xs[None] if alone else xs

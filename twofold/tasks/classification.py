@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from ..errors import InputError
 from ..layers import SequenceModel
 from .matched import matched_model
-from .task import Table, Task
+from .task import Metrics, Task
 from .uea import LabelledSet, Sequences, load_labelled
 
 
@@ -61,7 +61,7 @@ class Classification(Task[LabelledSet]):
             real = np.arange(part.tokens.shape[1])[:, None] < part.lengths[:, None, None]
             return part._replace(tokens=np.where(real, (part.tokens - mean) / scale, 0))
 
-        return {name: Sequences(*map(jnp.asarray, standardised(part))) for name, part in parts.items()}
+        return {name: jax.tree.map(jnp.asarray, standardised(part)) for name, part in parts.items()}
 
     def _split(self, data: LabelledSet) -> dict[str, Sequences]:
         """The published training set in two: every class loses its share, of sequences drawn alike in every run."""
@@ -109,7 +109,7 @@ class Classification(Task[LabelledSet]):
     def deployed(self, model: SequenceModel, data: LabelledSet) -> SequenceModel:
         return model.with_scaled_input(*_statistics(self._split(data)["train"]))
 
-    def evaluate(self, model: SequenceModel, data: LabelledSet) -> Table:
+    def evaluate(self, model: SequenceModel, data: LabelledSet) -> Metrics:
         """Accuracy and cross-entropy (nats) on the published training and test sets."""
         return {"train": _measure(model, data.train), "test": _measure(model, data.test)}
 

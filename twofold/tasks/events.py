@@ -20,7 +20,7 @@ from .flights import load_flights
 from .matched import matched_model
 from .next_event import NextEvent, next_event
 from .point_processes import Hawkes, PointProcess, Sinusoidal
-from .task import Table, Task
+from .task import Metrics, Task
 
 PROCESSES: dict[str, PointProcess] = {
     "hawkes": Hawkes(
@@ -213,7 +213,7 @@ def _row(part: EventSequences, of_time, of_mark, means, marks) -> dict[str, floa
     }
 
 
-def _of_truth(part: EventSequences, process: PointProcess) -> Table:
+def _of_truth(part: EventSequences, process: PointProcess) -> Metrics:
     of_time, given_time = process.log_likelihoods(part.times, part.marks)
     means, probabilities = process.forecasts(part.times, part.marks)
     before = np.log(np.take_along_axis(probabilities, part.marks[:, 1:, None], -1)[..., 0])

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..errors import InputError
 from ..layers import Forecaster, Rescaled
 from .matched import matched_model
-from .task import Table, Task
+from .task import Metrics, Task
 
 if TYPE_CHECKING:
     from .series import Series
@@ -149,7 +149,7 @@ class Forecasting(Task["Series"]):
         out = {"out_mean": mean[targets], "out_scale": scale[targets]}
         return Rescaled(model, in_mean=mean, in_scale=scale, **{k: np.tile(x, self.horizon) for k, x in out.items()})
 
-    def evaluate(self, model: Rescaled, data: "Series") -> Table:
+    def evaluate(self, model: Rescaled, data: "Series") -> Metrics:
         """MSE and MAE over all windows of the test part, in standardised units.
 
         "test": each window from its own context and a fresh state; "test, one stream": from one state that has taken in all

@@ -64,7 +64,7 @@ def weather() -> Series:
         places.append(observed.ffill().bfill().to_numpy())
     values = np.stack([np.column_stack([x, _calendar(hours)]) for x in places])
     notes = (
-        f"{missing[0]} hours of {len(places) * len(hours)} are missing, and {missing[1]} single values (most of them of pressure):"
+        f"{missing[0]} hours of {len(places) * len(hours)} are missing, and {missing[1]} single values, mostly of pressure:"
         " the last one is carried on"
     )
     return Series("weather", values, (*WEATHER, *CALENDAR), len(WEATHER), (0,), 24, notes)

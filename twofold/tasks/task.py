@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
@@ -13,7 +13,7 @@ from ..layers.model import mixer_named
 
 Data = TypeVar("Data")
 
-Table = dict[str, dict[str, float]]
+Metrics = dict[str, dict[str, float]]
 """Metrics by name, by what is measured: "test" is the model on the test part, other rows are to be compared with it."""
 
 
@@ -85,19 +85,19 @@ class Task(abc.ABC, Generic[Data]):
         """A random model, for data in the units of `arrays`."""
 
     @abc.abstractmethod
-    def loss(self, model: Layer, arrays: PyTree[Array], key: PRNGKeyArray) -> Scalar:
+    def loss(self, model: Any, arrays: PyTree[Array], key: PRNGKeyArray) -> Scalar:
         """The loss of one random batch."""
 
     @abc.abstractmethod
-    def validation(self, model: Layer, arrays: PyTree[Array]) -> Scalar:
+    def validation(self, model: Any, arrays: PyTree[Array]) -> Scalar:
         """The loss of the whole validation part."""
 
     @abc.abstractmethod
-    def deployed(self, model: Layer, data: Data) -> Layer:
+    def deployed(self, model: Any, data: Data) -> Layer:
         """The trained model for raw data: tokens as they come, answers in their units."""
 
     @abc.abstractmethod
-    def evaluate(self, model: Layer, data: Data) -> Table:
+    def evaluate(self, model: Any, data: Data) -> Metrics:
         """How well a deployed model solves the task, on the test part."""
 
     @abc.abstractmethod

@@ -19,7 +19,7 @@ from .classification import Classification
 from .events import Events
 from .forecasting import Forecasting
 from .matched import count_parameters
-from .task import Table, Task
+from .task import Metrics, Task
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecasting, Events, Classification)}
 
@@ -29,7 +29,7 @@ class Run(NamedTuple):
 
     models: list[Layer]
     """The trained model of each seed, for raw data."""
-    tables: list[Table]
+    tables: list[Metrics]
     """Each seed's metrics."""
     figures: dict[str, Any]
     """What metrics.json holds: metrics, parameters, seconds, the steps that were kept, the error of streaming."""
@@ -80,7 +80,7 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
     return Run(deployed, tables, figures, data)
 
 
-def _figures(task: Task, trained: Trained, models: list[Layer], tables: list[Table], data: Any) -> dict[str, Any]:
+def _figures(task: Task, trained: Trained, models: list[Layer], tables: list[Metrics], data: Any) -> dict[str, Any]:
     return {
         "metrics": tables,
         "parameters": count_parameters(jax.tree.map(lambda x: x[0], trained.models)),
@@ -110,7 +110,7 @@ def settings_of(task: Task) -> dict[str, Any]:
     return {"task": task.name} | fields
 
 
-def evaluate_run(folder: Path | str) -> tuple[Task, Table]:
+def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
     """The task of a finished run, and its metrics again: from the saved model and the data that the run names.
 
     **Raises:** `InputError` if the folder is not that of a run of one seed, or damaged.
