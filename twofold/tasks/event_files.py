@@ -183,14 +183,14 @@ def _number(value: Any, where: str) -> float:
 def _check(recording: Recording, ties: bool) -> None:
     """Times must be finite, not negative, and increase."""
     times, place = recording.times, recording.place
-    for i in np.flatnonzero(~np.isfinite(times) | (times < 0))[:1]:
+    for i in np.flatnonzero(~np.isfinite(times) | (times < 0))[:1].tolist():
         raise InputError(f"{place(i)}: the time is {times[i]}; it must be a finite number, not negative")
-    for i in np.flatnonzero(np.diff(times) < 0)[:1]:
+    for i in np.flatnonzero(np.diff(times) < 0)[:1].tolist():
         raise InputError(
             f"{place(i + 1)}: the time {times[i + 1]} is before {times[i]}, that of the sequence's event before;"
             " sort its events by time"
         )
-    for i in [] if ties else np.flatnonzero(np.diff(times) == 0)[:1]:
+    for i in [] if ties else np.flatnonzero(np.diff(times) == 0)[:1].tolist():
         raise InputError(
             f"{place(i + 1)}: the time {times[i + 1]} is also that of the sequence's event before, and the density of times"
             " needs different ones; for times that were rounded, --jitter adds uniform noise as wide as what they"

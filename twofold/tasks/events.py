@@ -147,7 +147,7 @@ class Events(Task[EventSet]):
         this form does better. Their means and marks are the best forecasts.
         """
         part = data.test
-        predicted = next_event(eqx.filter_jit(_outputs)(model, jnp.asarray(part.tokens))[:, :-1], len(data.marks))
+        predicted = next_event(_outputs(model, jnp.asarray(part.tokens))[:, :-1], len(data.marks))
         of_test = {"scored events": float(part.scored.sum()), "sequences left out": float(data.left_out)}
         table = {"test": _metrics(part, predicted) | of_test}
         if data.process is not None:
@@ -178,6 +178,7 @@ def _batch(part: EventSequences, gap: float) -> Batch:
     return Batch(tokens, tokens[:, 1:, 0], jnp.asarray(part.marks[:, 1:]), jnp.asarray(part.scored))
 
 
+@eqx.filter_jit
 def _outputs(model: Layer, tokens: Float[Array, "sequences time 2"]) -> Float[Array, "sequences time out"]:
     """A few sequences at a time, for the memory."""
     return lax.map(model, tokens, batch_size=64)
@@ -224,9 +225,9 @@ def _of_truth(part: EventSequences, process: PointProcess) -> Metrics:
 
 
 def _homogeneous(data: EventSet) -> NextEvent:
-    """The same for every event; every mark is counted once more, so that none is impossible."""
+    """The same for every event. Every mark is counted once more, and no deviation is 0, so that nothing is impossible."""
     train, shape = data.train, data.test.scored.shape
     log_gaps = np.log(train.elapsed[:, 1:][train.scored])
     counts = 1 + np.bincount(train.marks[:, 1:][train.scored], minlength=len(data.marks))
-    numbers = [[0.0], [log_gaps.mean()], [np.log(log_gaps.std())], np.log(counts / counts.sum())]
+    numbers = [[0.0], [log_gaps.mean()], [np.log(max(log_gaps.std(), 1e-3))], np.log(counts / counts.sum())]
     return NextEvent(*(jnp.broadcast_to(jnp.asarray(x), (*shape, len(x))) for x in numbers))
