@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 from rich.console import Console
@@ -294,10 +294,33 @@ class Reproduce:
         self.experiment.run()
 
 
-AnyTask = (
-    Annotated[Forecasting, tyro.conf.subcommand("forecasting")]
-    | Annotated[Events, tyro.conf.subcommand("events")]
-    | Annotated[Classification, tyro.conf.subcommand("classification")]
+AnyTask = TypeVar("AnyTask", Forecasting, Events, Classification)
+
+
+@dataclasses.dataclass
+class TrainOn(Generic[AnyTask]):
+    settings: tyro.conf.OmitArgPrefixes[AnyTask]
+    out: Path | None = None
+    """Folder for the run; runs/DATA-MIXER if not given."""
+
+    def run(self) -> None:
+        from .tasks.training import train
+
+        out = self.out or Path("runs") / f"{self.settings.data_name}-{self.settings.mixer}"
+        run = train(self.settings, out)
+        console.print(_metrics_table(run.tables[0]))
+        console.print(
+            f"Data: {run.data.name}; {run.data.notes}.\n"
+            f"Trained in {run.figures['seconds']:.0f} s; the model is kept as it was at step {run.figures['kept at step'][0]:,}."
+            f" Token by token, its answers differ by {run.figures['streaming error'][0]:.0e} of the largest.\n"
+            f"Model, metrics and learning curve are in {out}."
+        )
+
+
+OnTask = (
+    Annotated[TrainOn[Forecasting], tyro.conf.subcommand("forecasting", description=Forecasting.__doc__)]
+    | Annotated[TrainOn[Events], tyro.conf.subcommand("events", description=Events.__doc__)]
+    | Annotated[TrainOn[Classification], tyro.conf.subcommand("classification", description=Classification.__doc__)]
 )
 
 
@@ -310,22 +333,10 @@ class Train:
     twofold train classification --dataset data/Heartbeat --steps 3000 --out runs/heartbeat
     """
 
-    task: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[AnyTask]]
-    out: Path | None = None
-    """Folder for the run; runs/DATA-MIXER if not given."""
+    task: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[OnTask]]
 
     def run(self) -> None:
-        from .tasks.training import train
-
-        out = self.out or Path("runs") / f"{self.task.data_name}-{self.task.mixer}"
-        run = train(self.task, out)
-        notes = getattr(run.data, "notes", "")
-        console.print(_metrics_table(run.tables[0], caption=f"{run.data.name}: {notes}" if notes else None))
-        console.print(
-            f"Trained in {run.figures['seconds']:.0f} s; kept as it was at step {run.figures['kept at step'][0]:,}."
-            f" Token by token its answers are the same to {run.figures['streaming error'][0]:.0e} of the largest."
-            f" The model is in {out}."
-        )
+        self.task.run()
 
 
 @dataclasses.dataclass
@@ -383,7 +394,6 @@ def main(arguments: list[str] | None = None) -> int:
     command = tyro.cli(
         Command,
         args=arguments,
-        config=(tyro.conf.ConsolidateSubcommandArgs,),
         prog="twofold",
         description="Attention and recurrent networks as two views of one computation.",
     )
@@ -401,9 +411,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _metrics_table(rows: Metrics, caption: str | None = None) -> Table:
+def _metrics_table(rows: Metrics) -> Table:
     columns = list(dict.fromkeys(metric for row in rows.values() for metric in row))
-    table = Table(caption=caption)
+    table = Table()
     for column in ("", *columns):
         table.add_column(column, justify="left" if column == "" else "right")
     for name, row in rows.items():

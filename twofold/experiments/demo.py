@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..convert import FORMS, to_gated_rnn
 from ..deploy import Stream
-from ..layers import LinearSelfAttention, SequenceModel
+from ..layers import Layer, LinearSelfAttention
 from ..tasks.classification import Classification
 from ..tasks.training import Run, train
 from ..tasks.uea import LabelledSet
@@ -82,7 +82,7 @@ def _convert(console: Console) -> list[dict[str, Any]]:
     return rows
 
 
-def _stream(model: SequenceModel, data: LabelledSet) -> dict[str, Any]:
+def _stream(model: Layer, data: LabelledSet) -> dict[str, Any]:
     """Push the test set's tokens, over and over, one at a time."""
     stream, tokens = Stream(model), data.test.real
     stream.push(tokens[0])  # compiles
@@ -102,7 +102,7 @@ def _stream(model: SequenceModel, data: LabelledSet) -> dict[str, Any]:
     }
 
 
-def _cached(model: SequenceModel, settings: Classification, data: LabelledSet) -> dict[str, Any]:
+def _cached(model: Layer, settings: Classification, data: LabelledSet) -> dict[str, Any]:
     """The time of a token with a KV cache of each sampled length, and from these the time of all tokens up to it."""
     tokens, states, each = data.test.real, [], []
     for length in SAMPLED:

@@ -43,6 +43,15 @@ class LabelledSet(NamedTuple):
     test: Sequences
     labels: tuple[str, ...]
 
+    @property
+    def notes(self) -> str:
+        """What the data are, in a line."""
+        lengths = np.concatenate([self.train.lengths, self.test.lengths])
+        return (
+            f"{len(self.train.targets)} sequences to train and {len(self.test.targets)} to test, of {lengths.min()} to"
+            f" {lengths.max()} tokens, {len(self.labels)} classes"
+        )
+
 
 def load_labelled(dataset: str) -> LabelledSet:
     """A data set by the name of one that aeon ships, or by path.
