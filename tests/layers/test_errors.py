@@ -15,8 +15,10 @@ from twofold.layers import (
     Aaren,
     Block,
     CausalSelfAttention,
+    EventModel,
     GatedRNN,
     LinearSelfAttention,
+    Rescaled,
     RunningMean,
     SequenceModel,
     Stack,
@@ -36,6 +38,7 @@ MAKE = {  # A layer of a given size.
     "Aaren": lambda size: Aaren(size, size, key=KEY),
     "CausalSelfAttention": lambda size: CausalSelfAttention(size, size, capacity=4, key=KEY),
     "RunningMean": RunningMean,
+    "Rescaled": lambda size: Rescaled(RunningMean(size)),
     "Block": lambda size: Block(Aaren(size, size, key=KEY), feed_forward_size=2, key=KEY),
     "Stack": lambda size: Stack([RunningMean(size), RunningMean(size)]),
     "SequenceModel": lambda size: SequenceModel(size, 2, width=size, depth=1, key=KEY),
@@ -189,3 +192,21 @@ def test_cell_weights_that_do_not_fit_are_named(cell, name, shape):
     named = [f"b_n has shape {shape}"] if name == "b_n" else [", ".join(str(shapes[k]) for k in "uvb")]
     with error(*named):
         cell.from_weights(**{name: np.zeros(shape) for name, shape in shapes.items()})
+
+
+def test_a_scale_of_another_size_is_named():
+    with error("(3,)", "in_size, 2"):
+        Rescaled(RunningMean(2), in_scale=np.ones(3))
+    with error("(1, 2)", "out_size, 2"):
+        Rescaled(RunningMean(2), out_mean=np.ones((1, 2)))
+
+
+def test_an_event_model_that_does_not_fit_its_layer_is_named():
+    def model(in_size, out_size):
+        return EventModel(LRU(in_size, out_size, key=KEY), marks=2, periods=(2.0, 4.0))
+
+    with error("inner takes 6 features", "make 7"):
+        model(6, 5)
+    for out_size in (1, 2, 4, 6):
+        with error(f"out_size {out_size}", "3 * components + 2 marks"):
+            model(7, out_size)

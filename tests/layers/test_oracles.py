@@ -11,8 +11,10 @@ from twofold.layers import (
     Aaren,
     Block,
     CausalSelfAttention,
+    EventModel,
     GatedRNN,
     LinearSelfAttention,
+    Rescaled,
     RunningMean,
     SequenceModel,
 )
@@ -215,3 +217,40 @@ def test_sizes_are_as_asked_for():
     assert LinearSelfAttention(6, 2, num_heads=3, key=key).w_q.shape == (3, 2, 6)
     assert Block(RunningMean(4), key=key).expand.out_features == 16
     assert SequenceModel(7, 2, reads="marks", width=4, key=key).in_size == 7
+
+
+@settings(max_examples=6)
+@given(dtype=DTYPES, marks=st.sampled_from([1, 3]), components=st.sampled_from([1, 2]))
+def test_event_model_reads_log_time_clock_and_mark(normal, assert_close, dtype, marks, components):
+    """Answers of `inner`, but for the log-deviations, which are 0 where it says 0, and between -6 and 1."""
+    periods = (2.0, 30.0)
+    inner = LinearSelfAttention(5 + marks, 3 * components + marks, key=jax.random.key(0))
+    layer = in_dtype(EventModel(inner, marks=marks, periods=periods), dtype)
+    elapsed, mark = np.abs(normal("elapsed", 9)), np.arange(9) % marks
+    elapsed[0] = 0
+    features = [[np.log(t) if t > 0 else 0.0 for t in elapsed]]
+    for wave in (np.sin, np.cos):
+        features += [wave(2 * np.pi * elapsed.cumsum() / period) for period in periods]
+    features += [mark == m for m in range(marks)]
+    expected = np.array(inner(np.array(features, float).T))
+    deviations = slice(2 * components, 3 * components)
+    expected[:, deviations] = -6 + 7 / (1 + np.exp(-expected[:, deviations]) / 6)
+    assert_close(run(layer, np.stack([elapsed, mark], 1).astype(dtype)), expected.astype(dtype))
+
+
+@settings(max_examples=6)
+@given(dtype=DTYPES, in_size=SIZES, out_size=SIZES)
+def test_rescaled_is_the_layer_in_other_units(normal, assert_close, dtype, in_size, out_size):
+    inner = LinearSelfAttention(in_size, out_size, key=jax.random.key(0))
+    scales = {
+        f"{side}_{name}": normal(f"{side}_{name}", size)
+        for side, size in [("in", in_size), ("out", out_size)]
+        for name in ("mean", "scale")
+    }
+    layer, xs = in_dtype((Rescaled(inner, **scales), normal("x", 7, in_size)), dtype)
+    ys = np.asarray(inner((np.asarray(xs, float) - scales["in_mean"]) / scales["in_scale"]))
+    assert_close(
+        run(layer, xs),
+        (ys * scales["out_scale"] + scales["out_mean"]).astype(dtype),
+        rtol=1e-4 if dtype == "float32" else None,
+    )

