@@ -49,7 +49,8 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
     marks = declared[first].union(*(recording.marks for recording in read[first]))
     parts = kept.values() if path.is_dir() else split(shuffled(kept[first]))
     left_out = sum(map(len, read.values())) - sum(map(len, kept.values()))
-    return event_set(path.stem, parts, marks, left_out=left_out)
+    preprocessing = f"times with uniform noise of {jitter:g} added" if jitter else "times as recorded"
+    return event_set(path.stem, parts, marks, left_out=left_out, preprocessing=preprocessing)
 
 
 def _parts(folder: Path) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """Sequences of marked events: as they were recorded, and as arrays."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -55,16 +55,26 @@ class EventSet(NamedTuple):
     """How many sequences of fewer than two events there were besides."""
     process: PointProcess | None = None
     """Where the sequences come from, if that is known."""
+    preprocessing: str = "times as recorded"
+
+    @property
+    def notes(self) -> str:
+        """What the data are, in a line."""
+        counts = [len(part.lengths) for part in (self.train, self.validation, self.test)]
+        return (
+            f"{counts[0]} sequences to train, {counts[1]} to validate, {counts[2]} to test"
+            f" ({self.test.scored.sum():,} events scored), {self.left_out} of fewer than two events left out; {len(self.marks)} marks; {self.preprocessing}"
+        )
 
 
-def event_set(name: str, parts: Iterable[list[Recording]], marks: Iterable[str], *, left_out: int = 0) -> EventSet:
+def event_set(name: str, parts: Iterable[list[Recording]], marks: Iterable[str], **described: Any) -> EventSet:
     """A data set of sequences in three parts, whose marks are among `marks`.
 
     **Raises:** `InputError` for another mark.
     """
     names = tuple(sorted(set(marks), key=lambda mark: (not mark.isdecimal(), mark.zfill(20) * mark.isdecimal(), mark)))
     train, validation, test = (_as_arrays(part, names) for part in parts)
-    return EventSet(name, train, validation, test, names, left_out)
+    return EventSet(name, train, validation, test, names, **described)
 
 
 def split(recordings: list[Recording]) -> tuple[list[Recording], list[Recording], list[Recording]]:

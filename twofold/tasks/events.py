@@ -148,8 +148,7 @@ class Events(Task[EventSet]):
         """
         part = data.test
         predicted = next_event(_outputs(model, jnp.asarray(part.tokens))[:, :-1], len(data.marks))
-        of_test = {"scored events": float(part.scored.sum()), "sequences left out": float(data.left_out)}
-        table = {"test": _metrics(part, predicted) | of_test}
+        table = {"test": _metrics(part, predicted)}
         if data.process is not None:
             table |= _of_truth(part, data.process)
         return table | {"homogeneous": _metrics(part, _homogeneous(data))}
@@ -165,7 +164,9 @@ def _simulated(name: str, sequences: int, events: int) -> EventSet:
     lengths = np.full(sequences, events)
     parts = zip(*(np.split(x, cuts) for x in (times, marks, lengths)), strict=True)
     train, validation, test = (EventSequences(*part) for part in parts)
-    return EventSet(name, train, validation, test, tuple(map(str, range(process.marks))), process=process)
+    return EventSet(
+        name, train, validation, test, tuple(map(str, range(process.marks))), process=process, preprocessing="simulated"
+    )
 
 
 def _typical_gap(part: EventSequences) -> float:

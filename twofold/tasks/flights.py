@@ -24,4 +24,9 @@ def load_flights(airport: str = "JFK") -> EventSet:
         Recording(flights.minutes.to_numpy(float), flights.carrier.tolist())
         for _, flights in left.assign(minutes=minutes).groupby(["year", "month", "day"])
     ]
-    return event_set(f"flights-{airport}", split(jittered(days, 1.0)), left.carrier)
+    return event_set(
+        f"flights-{airport}",
+        split(jittered(days, 1.0)),
+        left.carrier,
+        preprocessing="minutes since midnight, with uniform noise of one minute, to which they were recorded",
+    )
