@@ -250,6 +250,8 @@ class Settings:
 
     quick: bool = False
     """Aaren and the Transformer alone, on a little of each task, in a few minutes."""
+    only: Literal["forecasting", "events", "classification"] | None = None
+    """One task; all if not given."""
     seeds: int = 3
     """How many models of each kind to train."""
     out: Path | None = None
@@ -260,7 +262,7 @@ class Settings:
         from .layers import MIXERS
 
         out = self.out or Path("runs") / ("settings" + "-quick" * self.quick)
-        tasks = settings.QUICK if self.quick else settings.FULL
+        tasks = [t for t in (settings.QUICK if self.quick else settings.FULL) if self.only in (None, t.name)]
         mixers = (settings.AAREN, settings.TRANSFORMER) if self.quick else tuple(MIXERS)
         cells = settings.reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out)
         for task in tasks:

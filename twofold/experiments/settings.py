@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
+from rich.console import Console
 from rich.table import Table
 from scipy.stats import ttest_rel
 
+from ..errors import InputError
 from ..layers import MIXERS
 from ..tasks.classification import Classification
 from ..tasks.events import Events
@@ -22,9 +23,9 @@ from .provenance import write_json
 AAREN, TRANSFORMER = "aaren", "softmax-attention"
 
 FULL: tuple[Task, ...] = (
-    *(Forecasting(dataset="elecdemand", horizon=horizon, steps=400) for horizon in HORIZONS),
-    *(Forecasting(dataset="weather", horizon=horizon, steps=400) for horizon in HORIZONS),
-    Forecasting(dataset="eustock", horizon=96, steps=400),
+    *(Forecasting(dataset="elecdemand", horizon=horizon, steps=600) for horizon in HORIZONS),
+    *(Forecasting(dataset="weather", horizon=horizon, steps=600) for horizon in HORIZONS),
+    Forecasting(dataset="eustock", horizon=96, steps=600),
     *(Events(dataset=dataset, steps=600, measurements=20) for dataset in ("hawkes", "sin", "flights")),
     *(
         Classification(dataset=dataset, width=32, steps=800, batch=16, measurements=20)
@@ -73,11 +74,16 @@ def reproduce(
     Each cell is kept in a folder of its own as it is done, and within it training is checkpointed: a run that was stopped
     is continued.
     """
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; it must be at least 1")
     out = Path(out)
     jobs = [dataclasses.replace(task, mixer=mixer) for task in tasks for mixer in mixers]
-    cells = []
-    for task in track(jobs, "cells", disable=not progress):
-        cells.append(_cell(task, out / task.name / f"{task.data_name}-{task.mixer}", seeds))
+    console = Console()
+    cells: list[Cell] = []
+    for number, task in enumerate(jobs, 1):
+        cells.append(_cell(task, out / task.name / f"{task.data_name}-{task.mixer}", seeds, progress))
+        if progress:
+            console.print(f"cell {number} of {len(jobs)}: {task.mixer} on {task.data_name}, {cells[-1].seconds:.0f} s")
     results = {
         "seeds": seeds,
         "tasks": [settings_of(task) | {"mixer": list(mixers)} for task in tasks],
@@ -103,14 +109,14 @@ def _of(cells: Sequence[Cell], task: Task) -> list[Cell]:
     return [cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)]
 
 
-def _cell(task: Task, folder: Path, seeds: int) -> Cell:
+def _cell(task: Task, folder: Path, seeds: int, progress: bool) -> Cell:
     done = folder / "cell.json"
     if done.is_file():
         kept = json.loads(done.read_text())
         if kept.pop("settings") == settings_of(task) | {"seeds": seeds}:
             return Cell(**kept)
     try:
-        figures = train(task, folder, seeds=range(seeds)).figures
+        figures = train(task, folder, seeds=range(seeds), progress=progress).figures
     except FloatingPointError:  # of a mixer that is not stable here: this is a result, too
         figures = {"parameters": 0, "seconds": math.nan, "metrics": [], "kept at step": [], "streaming error": []}
     cell = Cell(

@@ -63,7 +63,8 @@ class EventSet(NamedTuple):
         counts = [len(part.lengths) for part in (self.train, self.validation, self.test)]
         return (
             f"{counts[0]} sequences to train, {counts[1]} to validate, {counts[2]} to test"
-            f" ({self.test.scored.sum():,} events scored), {self.left_out} of fewer than two events left out; {len(self.marks)} marks; {self.preprocessing}"
+            f" ({self.test.scored.sum():,} events scored), {self.left_out} of fewer than two events left out;"
+            f" {len(self.marks)} marks; {self.preprocessing}"
         )
 
 
