@@ -1,16 +1,20 @@
 """Classification: a run is trained, saved, evaluated again and streamed, all with the same answers."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 
 from twofold import InputError, Stream, load
-from twofold.tasks.classification import Classification, evaluate, evaluate_run, last_outputs, train
+from twofold.tasks.classification import Classification, last_outputs
+from twofold.tasks.training import evaluate_run, train
 from twofold.tasks.uea import load_labelled
 
-SMALL = Classification(dataset="BasicMotions", width=16, depth=1, steps=150, heads=2, learning_rate=5e-3)
+SMALL = Classification(
+    dataset="BasicMotions", width=16, depth=1, steps=150, heads=2, learning_rate=5e-3, measurements=5
+)
 
 
 predict = jax.jit(last_outputs)
@@ -19,23 +23,41 @@ predict = jax.jit(last_outputs)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "small"
-    return folder, *train(SMALL, folder, progress=False)
+    return folder, train(SMALL, folder, progress=False)
 
 
 def test_a_small_model_learns(run):
-    _, _, _, metrics, seconds = run
-    assert metrics.train_accuracy > 0.9
-    assert metrics.test_accuracy > 0.7
-    assert seconds > 0
+    _, (_, tables, figures, _) = run
+    assert tables[0]["train"]["accuracy"] > 0.9
+    assert tables[0]["test"]["accuracy"] > 0.7
+    assert figures["seconds"] > 0
+    assert figures["streaming error"][0] < 1e-5
 
 
 def test_the_saved_model_has_the_same_metrics(run):
-    folder, _, data, metrics, _ = run
-    assert evaluate_run(folder) == metrics == evaluate(load(folder), data)
+    folder, (models, tables, _, data) = run
+    assert evaluate_run(folder) == (SMALL, tables[0])
+    assert SMALL.evaluate(models[0], data) == tables[0]
+
+
+def test_the_run_is_in_its_folder(run):
+    folder, (_, tables, figures, _) = run
+    assert json.loads((folder / "metrics.json").read_text()) == figures
+    assert figures["metrics"] == tables
+    assert json.loads((folder / "run.json").read_text())["task"] == "classification"
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == SMALL.measurements
+    assert (folder / "curve.png").stat().st_size > 10_000
+
+
+def test_seeds_trained_together_are_each_as_alone(run, tmp_path, assert_close):
+    _, (alone, *_) = run
+    together = train(SMALL, tmp_path / "two", seeds=[1, 0], progress=False)
+    assert_close(together.models[1], alone[0], rtol=1e-6)
+    assert evaluate_run(tmp_path / "two" / "seed-0") == (SMALL, together.tables[1])
 
 
 def test_streaming_a_test_sequence_gives_the_parallel_prediction(run, assert_close):
-    folder, _, data, _, _ = run
+    folder, (_, _, _, data) = run
     stream = Stream(load(folder))
     tokens, lengths, _ = (x[:10] for x in data.test)
     logits = np.asarray(predict(load(folder), tokens, lengths))
@@ -46,14 +68,23 @@ def test_streaming_a_test_sequence_gives_the_parallel_prediction(run, assert_clo
 
 
 def test_a_finished_run_is_not_trained_again(run):
-    folder, _, _, metrics, seconds = run
-    _, _, again, seconds_again = train(SMALL, folder, progress=False)
-    assert (again, seconds_again) == (metrics, seconds)
+    folder, (_, tables, figures, _) = run
+    again = train(SMALL, folder, progress=False)
+    assert (again.tables, again.figures["seconds"]) == (tables, figures["seconds"])
 
 
 def test_a_folder_of_other_settings_is_not_overwritten(run):
     with pytest.raises(InputError, match="depth = 1 rather than 2"):
         train(dataclasses.replace(SMALL, depth=2), run[0], progress=False)
+
+
+def test_every_class_is_held_out_and_the_test_part_is_not_among_the_arrays():
+    data = load_labelled("JapaneseVowels")
+    arrays = Classification().arrays(data)
+    assert arrays.keys() == {"train", "validation"}
+    parts = [arrays[name].targets for name in ("train", "validation")]
+    assert np.bincount(np.concatenate(parts)).tolist() == [30] * 9
+    assert np.bincount(parts[1]).tolist() == [6] * 9
 
 
 @pytest.mark.parametrize("mixer", ["aaren", "softmax-attention", "gated-rnn"])
@@ -76,6 +107,10 @@ def test_padding_does_not_matter(mixer, assert_close):
         ({"steps": 0}, "steps is 0"),
         ({"batch": -1}, "batch is -1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"patience": 0}, "patience is 0"),
+        ({"noise": -1.0}, "noise is -1"),
+        ({"held_out": 1.0}, "held_out is 1"),
+        ({"held_out": 0.01}, "leaves 40 to train and 0 to validate"),
     ],
 )
 def test_bad_settings_leave_no_folder(tmp_path, change, message):
@@ -87,4 +122,4 @@ def test_bad_settings_leave_no_folder(tmp_path, change, message):
 @pytest.mark.long
 @pytest.mark.parametrize("mixer", ["aaren", "softmax-attention"])
 def test_japanese_vowels_reaches_its_accuracy(tmp_path, mixer):
-    assert train(Classification(mixer=mixer), tmp_path / "run")[2].test_accuracy >= 0.96
+    assert train(Classification(mixer=mixer), tmp_path / "run").tables[0]["test"]["accuracy"] >= 0.96

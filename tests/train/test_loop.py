@@ -1,5 +1,7 @@
 """Training: seeds are independent, and a run that was killed continues to the same bits."""
 
+import json
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 
 from twofold import InputError
 from twofold.tasks.teacher_student import Recipe
-from twofold.train import Checkpoint, fit, open_run
+from twofold.train import Checkpoint, draw_learning_curve, fit, open_run
 
 RECIPE = Recipe(size=2, hidden_size=6, gate_size=6, time=5, batch=4, steps=47)
 
@@ -78,6 +80,96 @@ def test_a_killed_run_continues_to_the_same_bits(tmp_path, monkeypatch, stop_at)
     finished = _fit(seeds=2, checkpoint=tmp_path / "checkpoint")
     assert _same(finished.models, whole.models)
     assert finished.seconds == continued.seconds > 0
+
+
+def _distance(model, teacher):
+    """A validation loss that is smallest where training is not at its end."""
+    return jnp.abs(jnp.linalg.norm(model.readout) - 3.0)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_each_seed_is_kept_where_its_validation_loss_was_smallest(tmp_path, seeds, assert_close):
+    options = {"seeds": seeds, "records": 47, "validation": _distance}
+    trained = _fit(**options, log=tmp_path / "log.jsonl")
+    for i in range(seeds):
+        model = jax.tree.map(lambda x, i=i: x[i], trained.models)
+        assert_close(float(_distance(model, None)), trained.validation[i].min(), rtol=1e-8)
+        assert trained.best[i] == np.argmin(trained.validation[i])
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 48)) == trained.steps.tolist()
+    assert [line["validation"] for line in lines] == trained.validation.T.tolist()
+    assert [line["loss"] for line in lines] == trained.losses.T.tolist()
+
+
+def test_a_seed_ends_when_its_patience_does_as_if_it_were_alone():
+    """The validation loss of `_falling_until` falls until the seed's own time has come, and later once more."""
+    models = jnp.array([[0.0], [0.0]])
+    turn = jnp.array([4.0, 9.0])
+
+    def validation(model, turn):
+        return jnp.sum(jnp.where(model > turn + 6, -100.0, jnp.abs(model - turn)))
+
+    def train(rows):
+        return fit(
+            lambda model, data, key: -jnp.sum(model),
+            models[rows],
+            turn[rows],
+            optimiser=optax.sgd(1.0),
+            steps=40,
+            key=jax.random.key(0),
+            records=40,
+            validation=validation,
+            patience=4,
+            progress=False,
+        )
+
+    both, first, second = train(np.array([0, 1])), train(np.array([0])), train(np.array([1]))
+    assert both.models.ravel().tolist() == [4.0, 9.0] == [first.models.item(), second.models.item()]
+    assert both.best == [3, 8] == first.best + second.best
+    ended = [int(np.sum(np.isfinite(t.losses[0]))) for t in (both, first, second)]
+    assert ended == [13, 8, 13]
+
+
+@pytest.mark.parametrize("stop_at", [10, 30])
+def test_a_killed_run_continues_with_its_validation_and_its_log(tmp_path, monkeypatch, stop_at):
+    options = {"seeds": 2, "validation": _distance, "patience": 3}
+    whole = _fit(**options, log=tmp_path / "whole.jsonl")
+    save = Checkpoint.save
+
+    def killed(self, step, state):
+        save(self, step, state)
+        if step == stop_at:
+            raise KeyboardInterrupt
+
+    resumable = options | {"log": tmp_path / "log.jsonl", "checkpoint": tmp_path / "checkpoint"}
+    monkeypatch.setattr(Checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(**resumable, checkpoint_seconds=0.0)
+    monkeypatch.setattr(Checkpoint, "save", save)
+    for _ in range(2):
+        continued = _fit(**resumable)
+        assert _same(continued.models, whole.models)
+        assert continued.best == whole.best
+        np.testing.assert_array_equal(continued.validation, whole.validation)
+    losses = [[json.loads(line)["loss"] for line in (tmp_path / name).open()] for name in ("log.jsonl", "whole.jsonl")]
+    assert losses[0] == losses[1]
+
+
+def test_a_model_that_is_never_finite_is_not_kept_for_good():
+    with pytest.raises(FloatingPointError, match="became NaN by step 10"):
+        _fit(optimiser=optax.sgd(1e30), validation=_distance)
+
+
+@pytest.mark.parametrize("options", [{"patience": 3}, {"patience": 0, "validation": _distance}])
+def test_patience_needs_a_validation_loss(options):
+    with pytest.raises(InputError, match="patience is"):
+        _fit(**options)
+
+
+@pytest.mark.parametrize("validation", [None, _distance])
+def test_the_learning_curve_is_drawn(tmp_path, validation):
+    draw_learning_curve(_fit(seeds=2, validation=validation), tmp_path / "curve.png", title="a run")
+    assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
 def test_weight_decay_spares_the_recurrent_parameters():

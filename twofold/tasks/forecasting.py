@@ -40,15 +40,16 @@ class Forecasting(Task["Series"]):
     """The column of the CSV file to forecast; all if not given."""
     horizon: int = 96
     """How many values to forecast."""
-    context: int = 192
-    """Observations that a forecast is trained on, and tested with."""
+    context: int = 96
+    """Observations that the mixer reads before a forecast, in training and tests."""
     patch: int = 48
     """The last so many observations make a token."""
     memory: float = 96.0
     """Observations that instance normalisation remembers, exponentially weighted."""
     width: int = 32
     learning_rate: float = 3e-3
-    steps: int = 800
+    weight_decay: float = 1.0
+    steps: int = 600
     measurements: int = 20
     patience: int = 6
 
@@ -85,18 +86,22 @@ class Forecasting(Task["Series"]):
             )
         train_end, test_start, end = _parts(data)
         parts = {
-            "training": train_end - self.context,
+            "training": train_end - self._lookback(data.season),
             "validation": test_start - train_end,
             "test": end - test_start,
         }
         for part, length in parts.items():
             if length < self.horizon:
-                of = " after the first context" if part == "training" else ""
+                of = " after the first look-back" if part == "training" else ""
                 raise InputError(
                     f"horizon is {self.horizon}, and the {part} part of {data.name} has {max(length, 0)}"
                     f" observations{of}; the horizon can be {max(min(parts.values()), 0)} at most"
                 )
         return data
+
+    def _lookback(self, season: int) -> int:
+        """Observations that a forecast is made from: those that are only remembered, and those that are read."""
+        return max(self.patch, season) - 1 + self.context
 
     def arrays(self, data: "Series") -> dict[str, Array]:
         mean, scale = _statistics(data)
@@ -104,7 +109,7 @@ class Forecasting(Task["Series"]):
         train_end, test_start, _ = _parts(data)
         return {
             "train": standardised[:, :train_end],
-            "validation": standardised[:, train_end - self.context : test_start],
+            "validation": standardised[:, train_end - self._lookback(data.season) : test_start],
         }
 
     def model(self, data: "Series", key: PRNGKeyArray) -> Forecaster:
@@ -124,24 +129,25 @@ class Forecasting(Task["Series"]):
             targets=data.targets,
             horizon=self.horizon,
             patch=self.patch,
+            season=data.season,
             memory=self.memory,
         )
 
     def loss(self, model, arrays, key):
-        """Mean squared error of the forecasts along random stretches of the training part."""
-        series = arrays["train"]
+        """Mean absolute error of forecasts along random stretches of the training part: a few odd days would rule the squares."""
+        series, lookback = arrays["train"], self._lookback(model.season)
         place_key, start_key = jax.random.split(key)
         places = jax.random.randint(place_key, (self.batch,), 0, len(series))
-        starts = jax.random.randint(start_key, (self.batch,), 0, series.shape[1] - self.context - self.horizon + 1)
+        starts = jax.random.randint(start_key, (self.batch,), 0, series.shape[1] - lookback - self.horizon + 1)
         times = np.arange(self.context - 1, -1, -self.EVERY)[::-1]
-        return jnp.mean(_errors(model, series, places, starts, times, self.context) ** 2)
+        return jnp.mean(jnp.abs(_errors(model, series, places, starts, times, lookback)))
 
     def validation(self, model, arrays):
-        series = arrays["validation"]
-        places, starts = _windows(series.shape, self.context, self.horizon)
+        series, lookback = arrays["validation"], self._lookback(model.season)
+        places, starts = _windows(series.shape, lookback, self.horizon)
         every = -(-len(starts) // self.VALIDATED)
         last = np.array([self.context - 1])
-        return jnp.mean(_errors(model, series, places[::every], starts[::every], last, self.context) ** 2)
+        return jnp.mean(jnp.abs(_errors(model, series, places[::every], starts[::every], last, lookback)))
 
     def deployed(self, model: Forecaster, data: "Series") -> Rescaled:
         mean, scale = _statistics(data)
@@ -157,12 +163,12 @@ class Forecasting(Task["Series"]):
         """
         mean, scale = _statistics(data)
         series = jnp.asarray((data.values - mean) / scale, jnp.float32)
-        test_start = _parts(data)[1]
+        test_start, lookback = _parts(data)[1], self._lookback(data.season)
         assert isinstance(model.inner, Forecaster)
-        part = series[:, test_start - self.context :]
+        part = series[:, test_start - lookback :]
         rows = {
-            "test": _windowed_errors(model.inner, part, self.context),
-            "test, one stream": _streamed_errors(model.inner, part, self.context),
+            "test": _windowed_errors(model.inner, part, lookback),
+            "test, one stream": _streamed_errors(model.inner, part, lookback),
         }
         targets = series[:, :, jnp.array(data.targets)]
         seasons = {"last value": 1} | ({"seasonal naive": data.season} if data.season > 1 else {})
@@ -192,9 +198,9 @@ def _statistics(data: "Series") -> tuple[Float[np.ndarray, " features"], Float[n
     )
 
 
-def _windows(shape: tuple[int, ...], context: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """All windows of a part that begins with the context of its first: the places, and where the contexts start."""
-    starts = np.arange(shape[1] - context - horizon + 1)
+def _windows(shape: tuple[int, ...], lookback: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """All windows of a part that begins with the look-back of its first: the places, and where the look-backs start."""
+    starts = np.arange(shape[1] - lookback - horizon + 1)
     return np.repeat(np.arange(shape[0]), len(starts)), np.tile(starts, shape[0])
 
 
@@ -204,15 +210,15 @@ def _errors(
     places: Int[Array | np.ndarray, " windows"],
     starts: Int[Array | np.ndarray, " windows"],
     times: Int[np.ndarray, " times"],
-    context: int,
+    lookback: int,
 ) -> Float[Array, "windows times out"]:
-    """Forecast less what came, after the observations `times` of each context."""
+    """Forecast less what came, after the observations `times` of those that each window's mixer reads."""
     targets = series[:, :, jnp.array(model.targets)]
 
     def one(place, start):
-        seen = lax.dynamic_slice(series, (place, start, 0), (1, context, series.shape[2]))[0]
+        seen = lax.dynamic_slice(series, (place, start, 0), (1, lookback, series.shape[2]))[0]
         sizes = (1, model.horizon, len(model.targets))
-        came = jax.vmap(lambda t: lax.dynamic_slice(targets, (place, start + t + 1, 0), sizes).ravel())(
+        came = jax.vmap(lambda t: lax.dynamic_slice(targets, (place, start + model.lags + t + 1, 0), sizes).ravel())(
             jnp.asarray(times)
         )
         return model.forecasts_at(times, seen) - came
@@ -220,25 +226,20 @@ def _errors(
     return jax.vmap(one)(jnp.asarray(places), jnp.asarray(starts))
 
 
-def _windowed_errors(model: Forecaster, part: Float[Array, "places time features"], context: int) -> dict[str, float]:
-    places, starts = _windows(part.shape, context, model.horizon)
-    last = np.array([context - 1])
+def _windowed_errors(model: Forecaster, part: Float[Array, "places time features"], lookback: int) -> dict[str, float]:
+    places, starts = _windows(part.shape, lookback, model.horizon)
+    last = np.array([lookback - model.lags - 1])
     error = eqx.filter_jit(_errors)
     chunks = [slice(i, i + 256) for i in range(0, len(starts), 256)]  # as the memory of all at once would be large
-    return _mean_errors([error(model, part, places[c], starts[c], last, context) for c in chunks])
+    return _mean_errors([error(model, part, places[c], starts[c], last, lookback) for c in chunks])
 
 
-def _streamed_errors(model: Forecaster, part: Float[Array, "places time features"], context: int) -> dict[str, float]:
-    times = jnp.arange(context - 1, part.shape[1] - model.horizon)
-    return _mean_errors([_one_stream(model, x, times) for x in part])
-
-
-@eqx.filter_jit
-def _one_stream(model: Forecaster, xs: Float[Array, "time features"], times: Int[Array, " times"]):
-    forecasts = model.forecasts_at(times, xs)
-    targets = xs[:, jnp.array(model.targets)]
-    came = jax.vmap(lambda t: lax.dynamic_slice(targets, (t + 1, 0), (model.horizon, targets.shape[1])).ravel())(times)
-    return forecasts - came
+def _streamed_errors(model: Forecaster, part: Float[Array, "places time features"], lookback: int) -> dict[str, float]:
+    times = np.arange(lookback - 1, part.shape[1] - model.horizon) - model.lags
+    error = eqx.filter_jit(_errors)
+    return _mean_errors(
+        [error(model, part, np.array([place]), np.array([0]), times, part.shape[1]) for place in range(len(part))]
+    )
 
 
 def _naive_errors(

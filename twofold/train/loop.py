@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, Scalar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import InputError
@@ -46,7 +46,7 @@ def fit(
     *,
     optimiser: optax.GradientTransformation,
     steps: int,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | Key[Array, " seeds"],
     shared_data: bool = False,
     records: int = 500,
     validation: Callable[[Model, Any], Scalar] | None = None,
@@ -156,12 +156,12 @@ def fit(
         kept = jax.tree.unflatten(jax.tree.structure(kept), state["kept"])
     completed = int(np.searchsorted(ends, done, side="right"))
 
-    def write_line(index: int, mode: str = "a") -> None:
+    def write_line(index: int) -> None:
         line = {"step": int(ends[index]), "seconds": round(seconds, 3), "loss": losses[:, index].tolist()}
         if validation is not None:
             line["validation"] = validated[:, index].tolist()
         if log is not None:
-            with Path(log).open(mode) as file:
+            with Path(log).open("a") as file:
                 file.write(json.dumps(line) + "\n")
 
     def best_records() -> list[tuple[int, bool]]:
@@ -171,9 +171,7 @@ def fit(
         return done == steps or all(over for _, over in best_records())
 
     if log is not None:
-        Path(log).write_text("")
-    for index in range(completed):
-        write_line(index)
+        _keep_lines(Path(log), completed)
     last_save = clock = time.perf_counter()
     with _progress_bar(progress and not finished()) as bar:
         task = bar.add_task(title, total=steps, completed=done, loss="", speed=0.0)
@@ -219,6 +217,12 @@ def _best_record(validated: np.ndarray, patience: int | None) -> tuple[int, bool
         elif patience is not None and index - max(best, 0) >= patience:
             return best, True
     return best, False
+
+
+def _keep_lines(file: Path, number: int) -> None:
+    """The first lines of a file alone: those after the last checkpoint are written again."""
+    lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
+    file.write_text("".join(lines[:number]))
 
 
 def _stretches(steps: int, records: int) -> list[int]:
