@@ -53,8 +53,8 @@ class Events(Task[EventSet]):
     et al. 2020); events 2..n of each sequence are scored by them, in nats an event. Times and densities are in the unit of
     the data; training is in the unit in which the training part's geometric mean gap is 1.
 
-    Given the past, the model takes the mark to be independent of the time. True processes do not; how much the best such model
-    loses to the truth is in the metrics of simulated data (about 0.005 nats).
+    Given the past, the model takes the mark to be independent of the time. True processes do not: the best such model loses
+    the mutual information of the two to the truth, which is 0.007 nats an event of hawkes and 0.009 of sin.
     """
 
     dataset: str = "hawkes"
