@@ -121,7 +121,8 @@ class Forecaster(Layer[ForecasterState]):
         The first `lags` observations are remembered, but not read by the mixer, which is fresh after them; `times` count from
         there.
         """
-        _, known = self._known(self._remembering(jnp.asarray(xs)[: self.lags]), xs[self.lags :], None)
+        remembered, read = jnp.split(jnp.asarray(xs), [self.lags])
+        _, known = self._known(self._remembering(remembered), read, None)
         return jax.vmap(self._forecast, (0, None))(jnp.asarray(times), known)
 
     def _remembering(self, xs):
