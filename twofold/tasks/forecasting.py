@@ -209,7 +209,7 @@ def _errors(
     series: Float[Array, "places time features"],
     places: Int[Array | np.ndarray, " windows"],
     starts: Int[Array | np.ndarray, " windows"],
-    times: Int[np.ndarray, " times"],
+    times: Int[Array | np.ndarray, " times"],
     lookback: int,
 ) -> Float[Array, "windows times out"]:
     """Forecast less what came, after the observations `times` of those that each window's mixer reads."""
