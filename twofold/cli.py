@@ -312,8 +312,8 @@ class TrainOn(Generic[AnyTask]):
         run = train(self.settings, out)
         console.print(_metrics_table(run.tables[0]))
         console.print(
-            f"Data: {run.data.name}; {run.data.notes}.\n"
-            f"Trained in {run.figures['seconds']:.0f} s; the model is kept as it was at step {run.figures['kept at step'][0]:,}."
+            f"{run.figures['data']}.\n"
+            f"Trained in {run.figures['seconds']:.0f} s; the model is kept as it was at step {run.figures['kept at step'][0]}."
             f" Token by token, its answers differ by {run.figures['streaming error'][0]:.0e} of the largest.\n"
             f"Model, metrics and learning curve are in {out}."
         )

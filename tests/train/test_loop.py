@@ -151,8 +151,9 @@ def test_a_killed_run_continues_with_its_validation_and_its_log(tmp_path, monkey
         assert _same(continued.models, whole.models)
         assert continued.best == whole.best
         np.testing.assert_array_equal(continued.validation, whole.validation)
-    losses = [[json.loads(line)["loss"] for line in (tmp_path / name).open()] for name in ("log.jsonl", "whole.jsonl")]
-    assert losses[0] == losses[1]
+    logs = [(tmp_path / name).read_text().splitlines() for name in ("log.jsonl", "whole.jsonl")]
+    losses, expected = ([json.loads(line)["loss"] for line in log] for log in logs)
+    assert losses == expected
 
 
 def test_a_model_that_is_never_finite_is_not_kept_for_good():

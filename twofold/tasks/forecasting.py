@@ -28,7 +28,8 @@ class Forecasting(Task["Series"]):
     """What comes next in a series? All of the next `horizon` values are forecast after every observation.
 
     The first 70% of the series are to train on, 10% to validate with, and the last 20% are the test part; all are
-    standardised by the first. A forecast is made from the last `context` observations, from a fresh state.
+    standardised by the first. In training and tests the mixer reads the `context` observations before a forecast, from a fresh
+    state; in a stream, all that there were.
     """
 
     dataset: str = "elecdemand"
@@ -41,7 +42,7 @@ class Forecasting(Task["Series"]):
     horizon: int = 96
     """How many values to forecast."""
     context: int = 96
-    """Observations that the mixer reads before a forecast, in training and tests."""
+    """Observations that the mixer reads before a forecast. Those of the patch and of the season before are known besides."""
     patch: int = 48
     """The last so many observations make a token."""
     memory: float = 96.0

@@ -32,7 +32,8 @@ class Run(NamedTuple):
     tables: list[Metrics]
     """Each seed's metrics."""
     figures: dict[str, Any]
-    """What metrics.json holds: metrics, parameters, seconds, the steps that were kept, the error of streaming."""
+    """What metrics.json holds: the data and what was done to them, metrics, parameters, seconds, the steps that were kept, and
+    the error of streaming."""
     data: Any
 
 
@@ -53,11 +54,12 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
         jnp.array(chosen)
     )
     models = eqx.filter_vmap(lambda key: task.model(data, key))(model_keys)
+    arrays = task.arrays(data)
     folder = open_run(out, settings_of(task) | ({} if seeds is None else {"seeds": list(chosen)}))
     trained = fit(
         task.loss,
         models,
-        task.arrays(data),
+        arrays,
         optimiser=task.optimiser(),
         steps=task.steps,
         key=train_keys,
@@ -82,10 +84,11 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
 
 def _figures(task: Task, trained: Trained, models: list[Layer], tables: list[Metrics], data: Any) -> dict[str, Any]:
     return {
+        "data": f"{data.name}: {data.notes}",
         "metrics": tables,
         "parameters": count_parameters(jax.tree.map(lambda x: x[0], trained.models)),
         "seconds": trained.seconds,
-        "kept at step": [int(trained.steps[best]) for best in trained.best],
+        "kept at step": [int(trained.steps[best]) if best >= 0 else None for best in trained.best],
         "streaming error": [streaming_error(model, task.example(data)) for model in models],
     }
 
