@@ -16,6 +16,7 @@ from twofold.layers import (
     Block,
     CausalSelfAttention,
     EventModel,
+    Forecaster,
     GatedRNN,
     LinearSelfAttention,
     Rescaled,
@@ -27,6 +28,14 @@ from twofold.layers import (
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 KEY = jax.random.key(0)
+
+
+def forecaster(size, **changes):
+    """Of `size` series, of which the first is forecast."""
+    sizes = {"variates": size, "targets": (0,), "horizon": 2, "patch": 1, "season": 2, "memory": 4.0}
+    return Forecaster(SequenceModel(size, 2, width=4, depth=1, key=KEY), **sizes | changes)
+
+
 MAKE = {  # A layer of a given size.
     "LinearSelfAttention": lambda size: LinearSelfAttention(size, size, key=KEY),
     "GatedRNN": lambda size: GatedRNN(size, size, hidden_size=size, key=KEY),
@@ -39,6 +48,7 @@ MAKE = {  # A layer of a given size.
     "CausalSelfAttention": lambda size: CausalSelfAttention(size, size, capacity=4, key=KEY),
     "RunningMean": RunningMean,
     "Rescaled": lambda size: Rescaled(RunningMean(size)),
+    "Forecaster": forecaster,
     "Block": lambda size: Block(Aaren(size, size, key=KEY), feed_forward_size=2, key=KEY),
     "Stack": lambda size: Stack([RunningMean(size), RunningMean(size)]),
     "SequenceModel": lambda size: SequenceModel(size, 2, width=size, depth=1, key=KEY),
@@ -210,3 +220,21 @@ def test_an_event_model_that_does_not_fit_its_layer_is_named():
     for out_size in (1, 2, 4, 6):
         with error(f"out_size {out_size}", "3 * components + 2 marks"):
             model(7, out_size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"targets": ()}, ["targets are ()", "some of the 3 series"]),
+        ({"targets": (0, 3)}, ["targets are (0, 3)", "some of the 3 series"]),
+        ({"targets": (-1,)}, ["targets are (-1,)"]),
+        *[({name: 0}, [f"{name} is 0", "positive"]) for name in ("horizon", "patch", "season", "memory")],
+        ({"memory": float("nan")}, ["memory is nan"]),
+        ({"patch": 2}, ["maps 3 features to 2", "need 6 or more"]),
+        ({"horizon": 3}, ["maps 3 features to 2", "and 3"]),
+        ({"targets": (0, 1)}, ["maps 3 features to 2", "2 values of 2 targets", "and 4"]),
+    ],
+)
+def test_a_forecaster_that_does_not_fit_its_model_is_named(changes, named):
+    with error(*named):
+        forecaster(3, **changes)

@@ -22,6 +22,7 @@ from twofold.layers import (
     Block,
     CausalSelfAttention,
     EventModel,
+    Forecaster,
     GatedRNN,
     Layer,
     LinearSelfAttention,
@@ -77,6 +78,14 @@ def model(mixer, predicts, reads, key):
     )
 
 
+def forecaster(season, patch, key):
+    """Of series 0 and 2 of three, and one covariate."""
+    mixer = SequenceModel(3 * patch + 1, 4, width=4, depth=1, num_heads=2, feed_forward_size=3, key=key)
+    sizes = {"variates": 3, "targets": (2, 0), "horizon": 2}
+    layer = Forecaster(mixer, **sizes, patch=patch, season=season, memory=4.0)
+    return eqx.tree_at(lambda l: l.seasonality, layer, jnp.array([-1.0, 0.5]))
+
+
 MAKE: dict[str, Callable[..., Layer]] = {
     "LinearSelfAttention": lambda key: LinearSelfAttention(3, 2, key_size=4, key=key),
     "LinearSelfAttention, heads": lambda key: LinearSelfAttention(4, 3, num_heads=2, key=key),
@@ -96,6 +105,8 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "RunningMean": lambda key: RunningMean(3),
     "Rescaled": rescaled,
     "EventModel": lambda key: EventModel(Aaren(7, 8, num_heads=2, key=key), marks=2, periods=(2.0, 5.0)),
+    "Forecaster, season above patch": partial(forecaster, 5, 2),
+    "Forecaster, season below patch": partial(forecaster, 1, 3),
     "Block": lambda key: Block(Aaren(4, 4, num_heads=2, key=key), feed_forward_size=3, key=key),
     "Stack": stack,
     **{

@@ -111,6 +111,8 @@ class Forecaster(Layer[ForecasterState]):
 
     def prefill(self, state, xs, *, resets=None):
         state, known = self._known(state, xs, resets)
+        if not len(known.features):  # of which nothing can be indexed, not even no times
+            return state, jnp.zeros((0, self.out_size), known.features.dtype)
         return state, jax.vmap(self._forecast, (0, None))(jnp.arange(len(known.features)), known)
 
     def forecasts_at(
@@ -139,6 +141,7 @@ class Forecaster(Layer[ForecasterState]):
     def _known(self, state, xs, resets):
         """The next state, and what forecasts are made from."""
         xs = self._tokens(xs, like=self.model.readout.weight)
+        self._check(state, resets, len(xs))
         series, covariates = xs[:, : self.variates], xs[:, self.variates :]
         seen = self._seen(state, resets, len(xs))
         decay = jnp.full((len(xs), 2 * self.variates + 1), jnp.exp(-1 / self.memory), xs.dtype)
@@ -147,10 +150,11 @@ class Forecaster(Layer[ForecasterState]):
         together = jnp.concatenate([state.recent.astype(xs.dtype), series])
         patches = self._before(together, seen, jnp.arange(len(xs))[:, None], jnp.arange(self.patch))
         patches = (patches - mean[:, None]) / deviation[:, None]
-        tokens = jnp.concatenate([patches.reshape(len(xs), -1), covariates], 1)
+        tokens = jnp.concatenate([patches.reshape(len(xs), self.patch * self.variates), covariates], 1)
         inner, features = self.model.features(state.inner, tokens, resets=resets)
         last = jnp.concatenate([state.seen[None], seen])[-1], jnp.concatenate([state.sums[None], sums])[-1]
-        recent = together[len(together) - self.lags :]
+        ages = jnp.arange(self.lags, 0, -1)[:, None]
+        recent = jnp.where(ages <= last[0], together[len(together) - self.lags :], 0)  # nothing from before a reset
         return ForecasterState(recent, *last, inner), _Known(features, deviation, together, seen)
 
     def _before(self, together, seen, times, lags):
