@@ -1,7 +1,11 @@
 """Each layer is its paper's equation, written here naively in NumPy, in float64."""
 
+from functools import partial
+from itertools import product
+
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +16,7 @@ from twofold.layers import (
     Block,
     CausalSelfAttention,
     EventModel,
+    Forecaster,
     GatedRNN,
     LinearSelfAttention,
     Rescaled,
@@ -19,6 +24,7 @@ from twofold.layers import (
     SequenceModel,
 )
 
+KEY = jax.random.key(0)
 run = jax.jit(lambda layer, xs: layer(xs))
 
 DTYPES = st.sampled_from(["float32", "float64"])
@@ -254,3 +260,120 @@ def test_rescaled_is_the_layer_in_other_units(normal, assert_close, dtype, in_si
         (ys * scales["out_scale"] + scales["out_mean"]).astype(dtype),
         rtol=1e-4 if dtype == "float32" else None,
     )
+
+
+def small_forecaster(normal, *, patch, season, targets=(2, 0), horizon=4):
+    """Of three series and a covariate, with normal weights throughout."""
+    mixer = SequenceModel(3 * patch + 1, horizon * len(targets), width=4, depth=1, mixer=running_mean, key=KEY)
+    sizes = {"variates": 3, "targets": targets, "horizon": horizon, "patch": patch, "season": season}
+    return randomised(Forecaster(mixer, **sizes, memory=5.0), normal)
+
+
+def moments(past, memory):
+    """Exponentially weighted mean and deviation, where 1 counts as a tenth of an observation of the variance."""
+    weights = np.array([np.exp(-age / memory) for age in range(len(past))][::-1])
+    mean = sum(w * x for w, x in zip(weights, past, strict=True)) / weights.sum()
+    squares = sum(w * (x - mean) ** 2 for w, x in zip(weights, past, strict=True))
+    return mean, np.sqrt((squares + 0.1) / (weights.sum() + 0.1))
+
+
+def observed(past, lag):
+    """What was observed `lag` before the last, or else first."""
+    return past[max(len(past) - 1 - lag, 0)]
+
+
+def forecasts(layer, xs, first=0):
+    """One row of forecasts after each observation from `first` on, which is the first that is read."""
+    series, tokens, naive, deviations = xs[:, :3], [], [], []
+    for t in range(first, len(xs)):
+        past = series[: t + 1]
+        mean, deviation = moments(past, layer.memory)
+        patch = [(observed(past, lag) - mean) / deviation for lag in range(layer.patch)]
+        tokens.append(np.concatenate([*patch, xs[t, 3:]]))
+        rows = []
+        for ahead in range(1, layer.horizon + 1):
+            share = 1 / (1 + np.exp(-layer.seasonality[ahead - 1]))
+            before = -ahead
+            while before < 0:
+                before += layer.season
+            rows.append((1 - share) * past[-1] + share * observed(past, before))
+        naive.append(np.array(rows)[:, list(layer.targets)])
+        deviations.append(deviation[list(layer.targets)])
+    features = block(layer.model.stack.layers[0], linear(layer.model.encoder, np.array(tokens)))
+    changes = linear(layer.model.readout, norm(layer.model.norm, features))
+    changes = changes.reshape(len(tokens), layer.horizon, -1)
+    return (np.array(naive) + np.array(deviations)[:, None] * changes).reshape(len(tokens), -1)
+
+
+of_every_season = pytest.mark.parametrize(("patch", "season"), [(2, 3), (3, 1), (1, 6), (1, 1)])
+
+
+@of_every_season
+def test_forecaster_is_changes_of_a_naive_forecast_in_units_of_the_deviation(normal, assert_close, patch, season):
+    layer = small_forecaster(normal, patch=patch, season=season)
+    xs = normal("x", 14, 4) * [3, 0.1, 1, 1] + [20, 0, -3, 0]
+    assert_close(run(layer, xs), forecasts(layer, xs), rtol=1e-11)
+
+
+@of_every_season
+def test_forecasts_at_some_times_are_made_after_the_observations_that_are_only_remembered(
+    normal, assert_close, patch, season
+):
+    layer = small_forecaster(normal, patch=patch, season=season)
+    xs = normal("x", 14, 4)
+    times = np.array([3, 0, 5])
+    made = jax.jit(lambda layer, times, xs: layer.forecasts_at(times, xs))(layer, times, xs)
+    assert_close(made, forecasts(layer, xs, first=layer.lags)[times], rtol=1e-11)
+
+
+@pytest.mark.parametrize("season", [1, 5])
+def test_forecasts_at_all_times_are_the_prefill_of_a_mixer_that_is_fresh(normal, assert_close, season):
+    """From the state after the first observations, but for the mixer's."""
+    layer = small_forecaster(normal, patch=3, season=season)
+    xs = normal("x", 12, 4)
+
+    @jax.jit
+    def both(layer, xs):
+        state, _ = layer.prefill(layer.init_state(), xs[: layer.lags])
+        state = state._replace(inner=layer.model.init_state())
+        return layer.forecasts_at(np.arange(12 - layer.lags), xs), layer.prefill(state, xs[layer.lags :])[1]
+
+    assert_close(*both(layer, xs), rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_forecasts_of_constant_and_of_far_series_are_finite(normal, dtype):
+    """And so are their gradients."""
+    layer = in_dtype(small_forecaster(normal, patch=2, season=3), dtype)
+    fresh = jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, layer.init_state())
+
+    @jax.jit
+    @partial(jax.value_and_grad, has_aux=True)
+    def total(layer, xs):
+        _, made = layer.prefill(fresh, xs)
+        return jnp.sum(made), made
+
+    for level, spread in product([-1e4, 0.0, 1e4], [0.0, 1e-3, 1e4]):
+        (_, made), gradients = total(layer, (level + spread * normal("x", 50, 4)).astype(dtype))
+        for x in (made, *jax.tree.leaves(gradients)):
+            assert x.dtype == dtype
+            assert np.all(np.isfinite(x))
+
+
+def test_a_forecast_keeps_up_with_the_level_and_scale_of_its_series(normal, assert_close):
+    """Where no covariate tells them, and the deviation of the past is known: a tenth of an observation is not much."""
+    layer = small_forecaster(normal, patch=2, season=3, targets=(0, 1, 2))
+    xs = 1e3 * normal("x", 40, 4) * [1, 1, 1, 0]
+    moved = xs * [7, 7, 7, 0] + [5, 5, 5, 0]
+    assert_close(run(layer, moved)[10:], 7 * run(layer, xs)[10:] + 5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("predicts", ["step", "sequence"])
+@pytest.mark.parametrize("reads", ["features", "marks"])
+def test_reading_the_features_of_a_model_is_its_prefill(normal, assert_close, reads, predicts):
+    model = SequenceModel(3, 2, width=4, depth=2, num_heads=2, reads=reads, predicts=predicts, key=KEY)
+    xs = np.arange(6) % 3 if reads == "marks" else normal("x", 6, 3)
+    resets = np.arange(6) == 4
+    state, features = model.features(model.init_state(), xs, resets=resets)
+    outputs = np.stack([model.read(x) for x in features])
+    assert_close((state, outputs), model.prefill(model.init_state(), xs, resets=resets))
