@@ -1,6 +1,7 @@
 """Series to be forecast: what comes with packages, and ETT-style CSV files."""
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def weather() -> Series:
     for _, place in table.groupby("origin"):
         observed = place.set_index("time_hour")[list(WEATHER)].reindex(hours)
         present = hours.isin(place["time_hour"])
-        missing += ~present.sum(), observed[present].isna().to_numpy().sum()
+        missing += np.sum(~present), observed[present].isna().to_numpy().sum()
         # Carried on, as a stream would: interpolation would look ahead. Only the very first hours are taken from after.
         places.append(observed.ffill().bfill().to_numpy())
     values = np.stack([np.column_stack([x, _calendar(hours)]) for x in places])
@@ -92,21 +93,21 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
     except (OSError, UnicodeDecodeError, pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
         raise InputError(f"{file} cannot be read as a CSV file: {error}") from error
     calendar, season, names = np.zeros((len(table), 0)), 1, [c for c in table.columns if c != "date"]
-    if "date" in table.columns:
-        times = _dates(file, table["date"])
-        calendar = _calendar(times)
-        season = max(1, round(pandas.Timedelta(days=1) / (times[1] - times[0])))
     if not names or len(table) < 2:
         raise InputError(
             f"{file} has {len(table)} rows and the columns {list(table.columns)}; it needs rows of numbers"
         )
+    if "date" in table.columns:
+        times = _dates(file, table["date"])
+        calendar = _calendar(times)
+        season = max(1, round(pandas.Timedelta(days=1) / (times[1] - times[0])))
     if target is not None and target not in names:
         raise InputError(f"{file} has no column {target!r} to forecast; it has {', '.join(map(str, names))}")
     numbers = table[names].apply(pandas.to_numeric, errors="coerce").to_numpy(float)
     if not np.all(np.isfinite(numbers)):
         row, column = np.argwhere(~np.isfinite(numbers))[0]
         raise InputError(
-            f"line {row + 2} of {file} has {table[names].iat[row, column]!r} in column {names[column]!r};"
+            f"line {row + 2} of {file} has {table[names].astype(object).iat[row, column]!r} in column {names[column]!r};"
             " every value must be a finite number"
         )
     targets = tuple(range(len(names))) if target is None else (names.index(target),)
@@ -117,10 +118,15 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
 
 
 def _dates(file: Path, column: "pandas.Series") -> pandas.DatetimeIndex:
-    parsed = pandas.to_datetime(column, errors="coerce")
+    with warnings.catch_warnings(action="ignore"):  # that the format of the first is unknown: it is told below
+        parsed = pandas.to_datetime(column, errors="coerce")
+    if pandas.api.types.is_numeric_dtype(column):  # pandas would read nanoseconds
+        parsed = pandas.Series(pandas.NaT, column.index)
     if parsed.isna().any():
         row = int(np.argmax(parsed.isna()))
-        raise InputError(f"line {row + 2} of {file} has the date {column.iloc[row]!r}, which can't be read")
+        raise InputError(
+            f"line {row + 2} of {file} has the date {column.astype(object).iloc[row]!r}, which can't be read"
+        )
     steps = np.diff(parsed.to_numpy())
     if len(steps) and (steps[0] <= np.timedelta64(0) or np.any(steps != steps[0])):
         row = int(np.argmax((steps != steps[0]) | (steps <= np.timedelta64(0)))) + 1
