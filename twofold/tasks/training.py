@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -113,6 +113,14 @@ def settings_of(task: Task) -> dict[str, Any]:
     return {"task": task.name} | fields
 
 
+def _task_of(settings: dict[str, Any]) -> Task:
+    """The task whose `settings_of` these are."""
+    kind = TASKS[settings["task"]]
+    paths = {field.name for field in dataclasses.fields(kind) if Path in get_args(field.type)}
+    fields: dict[str, Any] = {name: value for name, value in settings.items() if name != "task"}
+    return kind(**fields | {name: Path(fields[name]) for name in paths if fields.get(name) is not None})
+
+
 def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
     """The task of a finished run, and its metrics again: from the saved model and the data that the run names.
 
@@ -120,9 +128,7 @@ def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
     """
     file = Path(folder) / "run.json"
     try:
-        settings = json.loads(file.read_text())
-        kind = TASKS[settings.pop("task")]
-        task = kind(**settings)
+        task = _task_of(json.loads(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not the folder of a run that can be evaluated: {file}: {error!r}") from error
     model = load(folder)
