@@ -1,8 +1,12 @@
 """The command line: help with examples, bad input in one sentence with exit code 2, and no folder left behind."""
 
+import dataclasses
+
 import pytest
 
 from twofold import cli
+from twofold.tasks import training
+from twofold.tasks.training import TASKS
 
 
 def _run(*arguments):
@@ -17,10 +21,35 @@ def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "bench"])
 def test_help_has_examples(command, capsys):
     assert _run(command, "--help") == 0
     assert f"twofold {command}" in capsys.readouterr().out.partition("xample")[2]
+
+
+EXPERIMENTS = ["table1", "figure2", "table2", "table3", "table4", "settings", "training", "conversions", "efficiency"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_help_of_an_experiment_has_examples(experiment, capsys):
+    assert _run("reproduce", experiment, "--help") == 0
+    assert f"twofold reproduce {experiment}" in " ".join(capsys.readouterr().out.partition("xample")[2].split())
+
+
+def test_help_of_training_has_an_example_of_every_task(capsys):
+    assert _run("train", "--help") == 0
+    examples = " ".join(capsys.readouterr().out.partition("xample")[2].split())
+    for task in TASKS:
+        assert f"twofold train {task} --" in examples
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_of_a_task_has_its_settings(task, capsys):
+    assert _run("train", task, "--help") == 0
+    out = capsys.readouterr().out
+    for field in dataclasses.fields(TASKS[task]):
+        assert f"--{field.name.replace('_', '-')} " in out
+    assert "--out " in out
 
 
 @pytest.mark.parametrize(
@@ -35,6 +64,22 @@ def test_help_has_examples(command, capsys):
         ("train classification --dataset Nothing", "unknown dataset 'Nothing'"),
         ("train classification --heads 5", "num_heads = 5"),
         ("train classification --steps many", "steps"),
+        ("train classification --out", "--out"),
+        ("train forecasting --dataset Nothing", "unknown dataset 'Nothing'"),
+        ("train forecasting --csv missing.csv", "missing.csv cannot be read"),
+        ("train forecasting --horizon 0", "horizon is 0"),
+        ("train forecasting --horizon 96.5", "96.5"),
+        ("train forecasting --dataset eustock --horizon 720", "can be 186 at most"),
+        ("train forecasting --target x", "target is 'x'"),
+        ("train forecasting --memory nan", "memory is nan"),
+        ("train events --dataset Nothing", "unknown dataset 'Nothing'"),
+        ("train events --dataset missing.csv", "missing.csv"),
+        ("train events --learning-rate inf", "learning_rate is inf"),
+        ("train", "subcommand"),
+        ("train regression", "regression"),
+        ("reproduce settings --seeds 0", "seeds is 0"),
+        ("reproduce settings --only regression", "regression"),
+        ("reproduce efficiency --tokens 0", "tokens is 0"),
         ("evaluate runs/nothing", "runs/nothing"),
         ("dream", "dream"),
     ],
@@ -47,30 +92,67 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, message, capsys, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_is_trained_evaluated_and_its_damage_reported(capsys, tmp_path):
-    options = [
-        "--dataset",
-        "BasicMotions",
-        "--width",
-        "8",
-        "--depth",
-        "1",
-        "--heads",
-        "2",
-        "--steps",
-        "3",
-        "--batch",
-        "4",
-    ]
-    assert _run("train", "classification", *options) == 0
-    folder = tmp_path / "runs" / "BasicMotions-aaren"
-    trained = capsys.readouterr().out
+SIZES = "--mixer gru --width 8 --depth 1 --steps 2 --batch 4 --measurements 1"
+TINY = {
+    "forecasting": "--dataset eustock --horizon 4 --context 8 --patch 4",
+    "events": "--dataset sin --sequences 30 --events 6",
+    "classification": "--dataset BasicMotions",
+}
+FOLDERS = {"forecasting": "eustock-4-gru", "events": "sin-gru", "classification": "BasicMotions-gru"}
+
+
+@pytest.fixture
+def trained(capsys):
+    """`trained(task)` is what the command prints that trains a tiny model in the folder of its name."""
+
+    def train(task, *options):
+        assert _run("train", task, *f"{TINY[task]} {SIZES}".split(), *options) == 0
+        return capsys.readouterr().out
+
+    return train
+
+
+def rows(printed):
+    return [line for line in printed.splitlines() if "│" in line]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_is_trained_and_evaluated_again(task, trained, capsys, tmp_path):
+    printed = trained(task)
+    folder = tmp_path / "runs" / FOLDERS[task]
+    assert "Data: " in printed
+    assert f"are in runs/{FOLDERS[task]}." in " ".join(printed.split())
     assert _run("evaluate", str(folder)) == 0
-    evaluated = capsys.readouterr().out
-    assert [line for line in evaluated.splitlines() if "test" in line] == [
-        line for line in trained.splitlines() if "test" in line and "│" in line
-    ]
+    assert rows(capsys.readouterr().out) == rows(printed)
+    assert "test" in " ".join(rows(printed))
+
+
+def test_damage_is_reported_and_other_settings_are_refused(trained, capsys, tmp_path):
+    folder = tmp_path / "mine"
+    trained("classification", "--out", str(folder))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert _run("train", "classification", "--dataset", "BasicMotions", "--out", str(folder)) == 2
+    assert "mine holds another run" in capsys.readouterr().err
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     assert _run("evaluate", str(folder)) == 2
     assert "model.safetensors is truncated or damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (FloatingPointError("the training loss became NaN by step 3"), 1, "twofold: the training loss became NaN"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command continues the run"),
+    ],
+)
+def test_training_that_fails_or_is_interrupted_is_one_sentence(error, code, message, monkeypatch, capsys):
+    def fit(*args, **options):
+        raise error
+
+    monkeypatch.setattr(training, "fit", fit)
+    assert _run("train", "events", *TINY["events"].split()) == code
+    out, err = capsys.readouterr()
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in out + err
