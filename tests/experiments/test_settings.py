@@ -178,7 +178,16 @@ def test_a_verdict_pairs_the_seeds_and_knows_what_is_better(gain, verdict):
     assert verdict_of(exchanged, "error", False) == opposite
 
 
-@pytest.mark.parametrize("cells", [[], [cell(AAREN, NOISE)], [cell(AAREN, NOISE), cell(TRANSFORMER, [])]])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [],
+        [cell(AAREN, NOISE)],
+        [cell(AAREN, NOISE), cell(TRANSFORMER, [])],
+        [cell(AAREN, NOISE), cell(TRANSFORMER, NOISE * np.nan)],
+        [cell(AAREN, [np.inf, 1.0]), cell(TRANSFORMER, [np.inf, 2.0])],
+    ],
+)
 def test_what_is_missing_or_diverged_is_not_compared(cells):
     assert verdict_of(cells, "error", False) == "not compared"
 

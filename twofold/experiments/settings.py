@@ -138,6 +138,8 @@ def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
     if AAREN not in by_mixer or TRANSFORMER not in by_mixer:
         return "not compared"
     aaren, transformer = (by_mixer[mixer].values(metric) for mixer in (AAREN, TRANSFORMER))
+    if not np.all(np.isfinite([aaren, transformer])):
+        return "not compared"
     gain = (aaren - transformer) * (1 if more_is_better else -1)
     if len(gain) < 2 or np.ptp(gain) == 0:  # no noise to compare with; equal to the last digit, or not
         return "no difference" if not np.any(gain) or len(gain) < 2 else "better" if gain[0] > 0 else "worse"
