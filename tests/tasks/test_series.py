@@ -71,6 +71,7 @@ def test_dates_may_be_in_any_column(write):
         (b"\xff\xfe\x00", "some.csv cannot be read as a CSV file"),
         ("a,b\n1,2\n3,4,5\n", "some.csv cannot be read as a CSV file: .* line 3"),
         ("a,b\n1,2\n3\n5,6\n", "line 3 of .*some.csv has nan in column 'b'"),
+        ("a,b\n1,2\n\n3,\n", "line 3 of .*some.csv has nan in column 'a'"),
         ("a,b\n1,2\n3,\n5,6\n", "line 3 of .*some.csv has nan in column 'b'"),
         ("a,b\n1,2\nnan,4\n", "line 3 of .*some.csv has nan in column 'a'"),
         ("a,b\n1,inf\n3,4\n", "line 2 of .*some.csv has inf in column 'b'; every value must be a finite number"),

@@ -89,7 +89,7 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
     """
     file = Path(file)
     try:
-        table = pandas.read_csv(file)
+        table = pandas.read_csv(file, skip_blank_lines=False)  # so that lines are counted as in the file
     except (OSError, UnicodeDecodeError, pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
         raise InputError(f"{file} cannot be read as a CSV file: {error}") from error
     calendar, season, names = np.zeros((len(table), 0)), 1, [c for c in table.columns if c != "date"]
