@@ -16,7 +16,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	TWOFOLD_IMPLEMENTATION=native $(BIN)/pytest
-	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest
+	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest tests/scan tests/layers tests/convert tests/discover tests/deploy
 
 # PyTorch takes part where it is installed.
 bench: .venv/installed-bench

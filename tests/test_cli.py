@@ -1,6 +1,7 @@
 """The command line: help with examples, bad input in one sentence with exit code 2, and no folder left behind."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -120,7 +121,7 @@ def rows(printed):
 def test_a_run_is_trained_and_evaluated_again(task, trained, capsys, tmp_path):
     printed = trained(task)
     folder = tmp_path / "runs" / FOLDERS[task]
-    assert "Data: " in printed
+    assert json.loads((folder / "metrics.json").read_text())["data"] in " ".join(printed.split())
     assert f"are in runs/{FOLDERS[task]}." in " ".join(printed.split())
     assert _run("evaluate", str(folder)) == 0
     assert rows(capsys.readouterr().out) == rows(printed)

@@ -87,7 +87,7 @@ class Stack(Layer[tuple]):
 
     def prefill(self, state, xs, *, resets=None):
         # One token alone is a step: layers may have faster ones.
-        alone = len(xs) == 1 and resets is None
+        alone = jnp.shape(xs)[:1] == (1,) and resets is None
         xs = xs[0] if alone else xs
         states = []
         for layer, before in zip(self.layers, state, strict=True):
