@@ -87,14 +87,9 @@ def reproduce(
         "seeds": seeds,
         "tasks": [settings_of(task) | {"mixer": list(mixers)} for task in tasks],
         "verdicts": [
-            {
-                "task": task.name,
-                "data": task.data_name,
-                "metric": metric,
-                "verdict": verdict_of(of_task, metric, better),
-            }
+            {"task": task.name, "data": task.data_name, "metric": metric}
+            | {"verdict": verdict_of(_of(cells, task), metric, better)}
             for task in tasks
-            if (of_task := _of(cells, task))
             for metric, better in task.headline.items()
         ],
         "cells": [dataclasses.asdict(cell) for cell in cells],
@@ -128,7 +123,9 @@ def _cell(task: Task, folder: Path, seeds: int, progress: bool) -> Cell:
         figures["kept at step"],
         figures["streaming error"],
     )
-    done.write_text(json.dumps(dataclasses.asdict(cell) | {"settings": settings_of(task) | {"seeds": seeds}}) + "\n")
+    written = done.with_suffix(".part")  # never half of it under the final name
+    written.write_text(json.dumps(dataclasses.asdict(cell) | {"settings": settings_of(task) | {"seeds": seeds}}) + "\n")
+    written.replace(done)
     return cell
 
 
