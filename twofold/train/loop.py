@@ -83,7 +83,10 @@ def fit(
         raise InputError(f"patience is {patience}; it must be at least 1, and needs a validation loss")
     params, static = eqx.partition(models, eqx.is_inexact_array)
     seeds = len(jax.tree.leaves(params)[0])
-    keys = key if key.ndim else jax.random.split(key, seeds)
+    single = (
+        0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1
+    )  # dimensions of one key, of the new kind or the old
+    keys = key if key.ndim > single else jax.random.split(key, seeds)
     data_arrays, data_static = eqx.partition(data, eqx.is_array)
 
     def train_one(params, opt_state, data_arrays, key, first, length):
