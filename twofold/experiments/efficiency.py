@@ -16,6 +16,7 @@ from rich.table import Table
 from scipy.integrate import cumulative_trapezoid
 
 from ..errors import InputError
+from ..tasks.matched import count_parameters
 from ..train import open_run
 from . import stream_cost
 from .pictures import draw_streams
@@ -221,4 +222,4 @@ def _stream(mixer: str, costs: list[Cost]) -> dict[str, Any]:
 
 
 def _count(tree) -> int:
-    return sum(x.size for x in jax.tree.leaves(eqx.filter(tree, eqx.is_array)))
+    return count_parameters(eqx.filter(tree, eqx.is_array))

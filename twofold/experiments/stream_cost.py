@@ -22,6 +22,7 @@ import numpy as np
 from ..layers import Block
 from ..layers.model import mixer_named
 from ..layers.softmax_attention import KVCache
+from ..tasks.matched import count_parameters
 
 TRANSFORMER = "softmax-attention"
 TIMED = 100
@@ -73,7 +74,7 @@ def measure(job: Job) -> Iterator[Cost]:
     attention begins with a full cache.
     """
     block = job.block()
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(block))
+    parameters = count_parameters(block)
     model_bytes = _resident()
     tokens = np.random.default_rng(0).standard_normal((1000, job.width), np.float32)
     begin = jax.jit(lambda: _first_state(block)).lower().compile()

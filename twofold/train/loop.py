@@ -83,13 +83,11 @@ def fit(
         raise InputError(f"patience is {patience}; it must be at least 1, and needs a validation loss")
     params, static = eqx.partition(models, eqx.is_inexact_array)
     seeds = len(jax.tree.leaves(params)[0])
-    single = (
-        0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1
-    )  # dimensions of one key, of the new kind or the old
-    keys = key if key.ndim > single else jax.random.split(key, seeds)
+    one_key_ndim = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1  # new keys, and those of the old kind
+    keys = key if key.ndim > one_key_ndim else jax.random.split(key, seeds)
     data_arrays, data_static = eqx.partition(data, eqx.is_array)
 
-    def train_one(params, opt_state, data_arrays, key, first, length):
+    def train_one(params, opt_state, key, data_arrays, first, length):
         data = eqx.combine(data_arrays, data_static)
 
         def objective(params, key):
@@ -116,10 +114,7 @@ def fit(
 
     @partial(jax.jit, static_argnames="length", donate_argnums=(0, 1))
     def stretch(params, opt_state, keys, data_arrays, first, length):
-        def one(params, opt_state, key, data_arrays):
-            return train_one(params, opt_state, data_arrays, key, first, length)
-
-        return each_seed(one, params, opt_state, keys, data_arrays)
+        return each_seed(partial(train_one, first=first, length=length), params, opt_state, keys, data_arrays)
 
     @jax.jit
     def validate(params, data_arrays):
