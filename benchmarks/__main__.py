@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-from . import layers, recurrent, scans, times, training
+from . import layers, recurrent, scans, times, training_steps
 from .suite import measure
 from .timing import SECONDS, keep_memory
 
@@ -34,7 +34,7 @@ def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/be
     }
     cases = [case for name, part in parts.items() if only in (None, name) for case in part(quick)]
     curves = list(times.CURVES) if only in (None, "times") else []
-    loops = list(training.loops(quick)) if only in (None, "training") else []
+    loops = list(training_steps.loops(quick)) if only in (None, "training") else []
     lengths = times.QUICK if quick else times.LENGTHS
     measure(cases, curves, lengths, loops, out, console, seconds=0.3 if quick else SECONDS)
     console.print(f"Figures, tables and pictures are in {out}.")

@@ -9,14 +9,14 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from twofold.experiments.provenance import processors, write_json
+from twofold.report.provenance import processors, write_json
 
 from .contestants import PEERS, Case, present
 from .limits import bandwidth, copy_seconds, moved, product_peak
 from .report import draw, markdown, table, training_table
 from .times import grow
 from .timing import SECONDS, compare, references
-from .training import Loop, steps_per_second
+from .training_steps import Loop, steps_per_second
 
 
 def measure(

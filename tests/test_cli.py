@@ -6,8 +6,8 @@ import json
 import pytest
 
 from twofold import cli
-from twofold.tasks import training
-from twofold.tasks.training import TASKS
+from twofold.tasks import run
+from twofold.tasks.run import TASKS
 
 
 def _run(*arguments):
@@ -151,7 +151,7 @@ def test_training_that_fails_or_is_interrupted_is_one_sentence(error, code, mess
     def fit(*args, **options):
         raise error
 
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(run, "fit", fit)
     assert _run("train", "events", *TINY["events"].split()) == code
     out, err = capsys.readouterr()
     assert message in err

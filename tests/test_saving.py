@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from twofold import InputError, convert, load, save
-from twofold.layers import MIXERS, GatedRNN, LinearSelfAttention, SequenceModel
+from twofold.layers import MIXERS, GatedRNN, LinearSelfAttention
+from twofold.models import SequenceModel
 
 
 def _models():

@@ -3,6 +3,7 @@
 from . import convert as convert
 from . import discover as discover
 from . import layers as layers
+from . import models as models
 from . import scan as scan
 from .deploy import Stream as Stream
 from .errors import InputError as InputError

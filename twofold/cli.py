@@ -30,7 +30,7 @@ class Demo:
     """Folder for demo.json, the pictures, and the trained models."""
 
     def run(self) -> None:
-        from .experiments import demo
+        from . import demo
 
         demo.run(self.out, console)
 
@@ -55,7 +55,7 @@ class Table1:
     """Folder for figures, models and pictures; runs/table1, with -fast and -quick as they apply, if not given."""
 
     def run(self) -> None:
-        from .experiments import table1
+        from .papers.gated_rnn import table1
 
         recipe = (table1.QUICK if self.quick else table1.RECIPES)[self.recipe]
         out = self.out or table1.default_folder(self.recipe, self.quick)
@@ -84,7 +84,7 @@ class Figure2:
     """Folder for figures, models and pictures; that of table1 if not given."""
 
     def run(self) -> None:
-        from .experiments import figure2, table1
+        from .papers.gated_rnn import figure2, table1
 
         recipe = (table1.QUICK if self.quick else table1.RECIPES)[self.recipe]
         out = self.out or table1.default_folder(self.recipe, self.quick)
@@ -110,7 +110,7 @@ class Table2:
     """Folder for figures and models; runs/table2 or runs/table2-quick if not given."""
 
     def run(self) -> None:
-        from .experiments import table2
+        from .papers.gated_rnn import table2
 
         recipe = table2.QUICK if self.quick else table2.PAPER
         out = self.out or Path("runs") / ("table2" + "-quick" * self.quick)
@@ -134,10 +134,11 @@ class Training:
     """Folder for figures and pictures."""
 
     def run(self) -> None:
-        from .experiments import training
 
-        results = training.compare(seconds=self.seconds, seed=self.seed, out=self.out)
-        console.print(training.table(results))
+        from .papers.gated_rnn import optimisers
+
+        results = optimisers.compare(seconds=self.seconds, seed=self.seed, out=self.out)
+        console.print(optimisers.table(results))
         console.print(f"Figures and pictures are in {self.out}.")
 
 
@@ -166,7 +167,7 @@ class Table3(Conversion):
     """Folder for figures and pictures."""
 
     def run(self) -> None:
-        from .experiments import table3
+        from .papers.gated_rnn import table3
 
         cells = table3.reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
         console.print(table3.table(cells, self.d, self.tokens, self.dtype))
@@ -184,7 +185,7 @@ class Table4(Conversion):
     """Folder for figures and pictures."""
 
     def run(self) -> None:
-        from .experiments import table4
+        from .papers.gated_rnn import table4
 
         blocks, cells = table4.reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
         console.print(table4.table(blocks, cells, self.d, self.tokens, self.dtype))
@@ -204,7 +205,7 @@ class Conversions:
     """Folder for figures and pictures."""
 
     def run(self) -> None:
-        from .experiments import conversions
+        from .papers.gated_rnn import conversions
 
         conversions.draw(self.out, seed=self.seed)
         console.print(f"Figures and pictures are in {self.out}.")
@@ -230,7 +231,7 @@ class Efficiency:
     """Folder for figures and picture; runs/efficiency or runs/efficiency-quick if not given."""
 
     def run(self) -> None:
-        from .experiments import efficiency
+        from .papers.attention_as_rnn import efficiency
 
         out = self.out or Path("runs") / ("efficiency" + "-quick" * self.quick)
         tokens, width, heads = (1_000, 64, 4) if self.quick else (self.tokens, self.width, self.heads)
@@ -258,15 +259,15 @@ class Settings:
     """Folder for all runs and the results; runs/settings or runs/settings-quick if not given."""
 
     def run(self) -> None:
-        from .experiments import settings
         from .layers import MIXERS
+        from .papers.attention_as_rnn import comparison
 
         out = self.out or Path("runs") / ("settings" + "-quick" * self.quick)
-        tasks = [t for t in (settings.QUICK if self.quick else settings.FULL) if self.only in (None, t.name)]
-        mixers = (settings.AAREN, settings.TRANSFORMER) if self.quick else tuple(MIXERS)
-        cells = settings.reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out)
+        tasks = [t for t in (comparison.QUICK if self.quick else comparison.FULL) if self.only in (None, t.name)]
+        mixers = (comparison.AAREN, comparison.TRANSFORMER) if self.quick else tuple(MIXERS)
+        cells = comparison.reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out)
         for task in tasks:
-            console.print(settings.table(task, cells))
+            console.print(comparison.table(task, cells))
         console.print(f"All figures are in {out / 'settings.json'}, the tables in {out / 'settings.md'}.")
 
 
@@ -306,7 +307,7 @@ class TrainOn(Generic[AnyTask]):
     """Folder for the run; runs/DATA-MIXER if not given."""
 
     def run(self) -> None:
-        from .tasks.training import train
+        from .tasks.run import train
 
         out = self.out or Path("runs") / f"{self.settings.data_name}-{self.settings.mixer}"
         run = train(self.settings, out)
@@ -352,7 +353,7 @@ class Evaluate:
     """Folder of the run."""
 
     def run(self) -> None:
-        from .tasks.training import evaluate_run
+        from .tasks.run import evaluate_run
 
         console.print(_metrics_table(evaluate_run(self.folder)[1]))
 

@@ -13,13 +13,16 @@ from jaxtyping import PyTree
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from . import layers
+from . import layers, models
 from .convert import Converted
 from .errors import InputError
 from .layers import Layer
 
-MODULES = {name: kind for name, kind in vars(layers).items() if isinstance(kind, type) and issubclass(kind, Layer)} | {
-    kind.__name__: kind for kind in (Converted, eqx.nn.Linear, eqx.nn.Embedding, eqx.nn.LayerNorm)
+LAYERS = [kind for package in (layers, models) for kind in vars(package).values() if isinstance(kind, type)]
+MODULES = {
+    kind.__name__: kind
+    for kind in (*LAYERS, Converted, eqx.nn.Linear, eqx.nn.Embedding, eqx.nn.LayerNorm)
+    if issubclass(kind, eqx.Module)
 }
 """What a saved model may consist of, by name."""
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 from rich.console import Console
 
-from benchmarks import layers, limits, recurrent, scans, suite, times, training
+from benchmarks import layers, limits, recurrent, scans, suite, times, training_steps
 from benchmarks.contestants import Contestant, present, with_jax
 from benchmarks.timing import compare, references
 
@@ -58,7 +58,9 @@ def test_what_differs_is_reported_and_not_timed(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "SQUARE", 64)
     monkeypatch.setattr(times, "CURVES", {"growing": lambda time: case})
     model, optimiser = eqx.nn.Linear(2, 2, key=jax.random.key(0)), optax.sgd(0.1)
-    loop = training.Loop("loop", lambda model, key: jnp.sum(jax.vmap(model)(jnp.ones((3, 2))) ** 2), model, optimiser)
+    loop = training_steps.Loop(
+        "loop", lambda model, key: jnp.sum(jax.vmap(model)(jnp.ones((3, 2))) ** 2), model, optimiser
+    )
     figures = suite.measure([case], ["growing"], [8], [loop], tmp_path, Console(quiet=True), seconds=0)
     written = json.loads((tmp_path / "bench.json").read_text())
     assert written.pop("provenance")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from twofold import InputError, Stream
-from twofold.layers import Aaren, SequenceModel
+from twofold.layers import Aaren
+from twofold.models import SequenceModel
 
 
 @pytest.fixture(scope="module", params=["aaren", "linear-attention", "lru", "lstm", "softmax-attention"])

@@ -15,15 +15,13 @@ from twofold.layers import (
     Aaren,
     Block,
     CausalSelfAttention,
-    EventModel,
-    Forecaster,
     GatedRNN,
     LinearSelfAttention,
     Rescaled,
     RunningMean,
-    SequenceModel,
     Stack,
 )
+from twofold.models import EventModel, Forecaster, SequenceModel
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

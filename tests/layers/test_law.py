@@ -21,16 +21,14 @@ from twofold.layers import (
     Aaren,
     Block,
     CausalSelfAttention,
-    EventModel,
-    Forecaster,
     GatedRNN,
     Layer,
     LinearSelfAttention,
     Rescaled,
     RunningMean,
-    SequenceModel,
     Stack,
 )
+from twofold.models import EventModel, Forecaster, SequenceModel
 
 TIME, PART = 6, 3  # Tokens of a sequence, and of the parts that it is prefilled in.
 
@@ -72,7 +70,7 @@ def converted(target, source, key):
 
 
 def model(mixer, predicts, reads, key):
-    options = {"num_heads": 2} if mixer == "aaren" or "attention" in mixer else {}
+    options = MIXERS[mixer].taken(num_heads=2)
     return SequenceModel(
         5, 2, width=4, depth=1, mixer=mixer, predicts=predicts, reads=reads, feed_forward_size=3, key=key, **options
     )

@@ -11,18 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.layers import (
-    Aaren,
-    Block,
-    CausalSelfAttention,
-    EventModel,
-    Forecaster,
-    GatedRNN,
-    LinearSelfAttention,
-    Rescaled,
-    RunningMean,
-    SequenceModel,
-)
+from twofold.layers import Aaren, Block, CausalSelfAttention, GatedRNN, LinearSelfAttention, Rescaled, RunningMean
+from twofold.models import EventModel, Forecaster, SequenceModel
 
 KEY = jax.random.key(0)
 run = jax.jit(lambda layer, xs: layer(xs))

@@ -9,13 +9,13 @@ import pytest
 
 from twofold.errors import InputError
 from twofold.scan import (
-    dispatch,
+    _dispatch,
+    _native,
     gru_scan,
     implementations,
     kv_scan,
     linear_scan,
     lstm_scan,
-    native,
     softmax_fold,
     softmax_scan,
 )
@@ -31,9 +31,9 @@ SCANS = {
     )[0],
     "gru_scan": lambda name, x=TOKENS: gru_scan(x[:, 0, :3], x[0, 0, :3, None], x[0, 0, :1], implementation=name)[0],
 }
-WITH_KERNELS = [name for name, dtypes in dispatch.KERNELS.items() if dtypes]
+WITH_KERNELS = [name for name, dtypes in _dispatch.KERNELS.items() if dtypes]
 
-built = pytest.mark.skipif(native.missing() is not None, reason="twofold was installed without its kernels")
+built = pytest.mark.skipif(_native.missing() is not None, reason="twofold was installed without its kernels")
 
 
 def runs_native(scan, name="auto", tokens=TOKENS):
@@ -42,12 +42,12 @@ def runs_native(scan, name="auto", tokens=TOKENS):
 
 @pytest.fixture
 def without_kernels(monkeypatch):
-    monkeypatch.setattr(native, "missing", lambda: "somebody took them away")
-    dispatch._warn_once.cache_clear()
+    monkeypatch.setattr(_native, "missing", lambda: "somebody took them away")
+    _dispatch._warn_once.cache_clear()
 
 
 def test_every_scan_has_its_place_in_the_table():
-    assert set(SCANS) == set(dispatch.KERNELS) == set(implementations())
+    assert set(SCANS) == set(_dispatch.KERNELS) == set(implementations())
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -61,17 +61,17 @@ def test_unknown_implementation_is_named(scan, name):
 @built
 @pytest.mark.parametrize("scan", SCANS)
 def test_variable_says_what_auto_stands_for(monkeypatch, scan):
-    monkeypatch.setenv(dispatch.VARIABLE, "xla")
+    monkeypatch.setenv(_dispatch.VARIABLE, "xla")
     assert implementations()[scan][0] == "xla"
     assert not runs_native(scan)
     for name in ("native", "auto", ""):
-        monkeypatch.setenv(dispatch.VARIABLE, name)
+        monkeypatch.setenv(_dispatch.VARIABLE, name)
         assert runs_native(scan) == (scan in WITH_KERNELS) == ("native" in implementations()[scan])
         assert implementations()[scan][0] == ("native" if scan in WITH_KERNELS else "xla")
 
 
 def test_variable_that_names_no_implementation_is_an_error(monkeypatch):
-    monkeypatch.setenv(dispatch.VARIABLE, "cuda")
+    monkeypatch.setenv(_dispatch.VARIABLE, "cuda")
     with pytest.raises(InputError, match="TWOFOLD_IMPLEMENTATION is 'cuda'"):
         SCANS["linear_scan"]("auto")
 
@@ -79,16 +79,16 @@ def test_variable_that_names_no_implementation_is_an_error(monkeypatch):
 @built
 @pytest.mark.parametrize("scan", WITH_KERNELS)
 def test_argument_goes_before_the_variable(monkeypatch, scan):
-    monkeypatch.setenv(dispatch.VARIABLE, "native")
+    monkeypatch.setenv(_dispatch.VARIABLE, "native")
     assert not runs_native(scan, "xla")
-    monkeypatch.setenv(dispatch.VARIABLE, "xla")
+    monkeypatch.setenv(_dispatch.VARIABLE, "xla")
     assert runs_native(scan, "native")
 
 
 @built
 @pytest.mark.parametrize("scan", WITH_KERNELS)
 def test_single_token_and_other_platforms_need_no_kernel(monkeypatch, scan):
-    monkeypatch.setenv(dispatch.VARIABLE, "auto")
+    monkeypatch.setenv(_dispatch.VARIABLE, "auto")
     assert not runs_native(scan, tokens=TOKENS[:1])
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert not runs_native(scan)
@@ -97,7 +97,7 @@ def test_single_token_and_other_platforms_need_no_kernel(monkeypatch, scan):
 @built
 @pytest.mark.parametrize("scan", WITH_KERNELS)
 def test_dtype_without_a_kernel_is_left_to_xla(monkeypatch, scan):
-    monkeypatch.setenv(dispatch.VARIABLE, "native")
+    monkeypatch.setenv(_dispatch.VARIABLE, "native")
     assert not runs_native(scan, tokens=TOKENS.astype(jnp.bfloat16))
     with pytest.raises(InputError, match=f"{scan} has kernels for arrays all of float32, .*these are of bfloat16"):
         SCANS[scan]("native", TOKENS.astype(jnp.bfloat16))
@@ -110,15 +110,15 @@ def test_fold_has_no_kernel_to_ask_for():
 
 @pytest.mark.usefixtures("without_kernels")
 def test_missing_kernels_warn_once_and_break_nothing(monkeypatch):
-    monkeypatch.setenv(dispatch.VARIABLE, "auto")
+    monkeypatch.setenv(_dispatch.VARIABLE, "auto")
     with pytest.warns(RuntimeWarning, match="without the native CPU kernels.*: somebody took them away"):
         out = SCANS["linear_scan"]("auto")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.array_equal(out, SCANS["linear_scan"]("auto"))
         assert {*implementations().values()} == {("xla",)}
-        monkeypatch.setenv(dispatch.VARIABLE, "xla")
-        dispatch._warn_once.cache_clear()
+        monkeypatch.setenv(_dispatch.VARIABLE, "xla")
+        _dispatch._warn_once.cache_clear()
         SCANS["linear_scan"]("auto")
 
 
@@ -126,7 +126,7 @@ def test_missing_kernels_warn_once_and_break_nothing(monkeypatch):
 def test_missing_kernels_that_are_asked_for_are_an_error(monkeypatch):
     with pytest.raises(InputError, match=r"implementation='native'.*somebody took them away"):
         SCANS["kv_scan"]("native")
-    monkeypatch.setenv(dispatch.VARIABLE, "native")
+    monkeypatch.setenv(_dispatch.VARIABLE, "native")
     with pytest.raises(InputError, match=r"TWOFOLD_IMPLEMENTATION is 'native'.*somebody took them away"):
         SCANS["kv_scan"]("auto")
 
@@ -134,13 +134,13 @@ def test_missing_kernels_that_are_asked_for_are_an_error(monkeypatch):
 @built
 def test_library_for_a_newer_interface_is_not_used(monkeypatch):
     """JAX would take it, and break when it first uses the CPU."""
-    monkeypatch.setattr(native, "_runtime_version", lambda: (0, 0))
-    assert "of XLA's interface" in native.missing.__wrapped__()
+    monkeypatch.setattr(_native, "_runtime_version", lambda: (0, 0))
+    assert "of XLA's interface" in _native.missing.__wrapped__()
 
 
 def test_library_that_does_not_load_is_named(monkeypatch, tmp_path):
-    broken = tmp_path / native.NAME
-    monkeypatch.setattr(native, "_path", lambda: broken)
-    assert native.missing.__wrapped__() == "they were not built when twofold was installed"
+    broken = tmp_path / _native.NAME
+    monkeypatch.setattr(_native, "_path", lambda: broken)
+    assert _native.missing.__wrapped__() == "they were not built when twofold was installed"
     broken.write_bytes(b"no library")
-    assert f"{broken} does not load" in native.missing.__wrapped__()
+    assert f"{broken} does not load" in _native.missing.__wrapped__()

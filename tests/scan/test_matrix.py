@@ -22,7 +22,7 @@ from twofold.scan import (
     softmax_fold,
     softmax_scan,
 )
-from twofold.scan.dispatch import VARIABLE
+from twofold.scan._dispatch import VARIABLE
 
 TIME, BATCH = 70, 2  # More than a tile of the kernels, and no whole number of them.
 HEADS, DIM = 2, 17  # More than a vector, and no whole number of them.

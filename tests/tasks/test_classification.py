@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from twofold import InputError, Stream, load
+from twofold.data.uea import load_labelled
 from twofold.tasks.classification import Classification, last_outputs
-from twofold.tasks.training import evaluate_run, train
-from twofold.tasks.uea import load_labelled
+from twofold.tasks.run import evaluate_run, train
 
 SMALL = Classification(
     dataset="BasicMotions", width=16, depth=1, steps=150, heads=2, learning_rate=5e-3, measurements=5

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from twofold import InputError, Stream, load
-from twofold.tasks.event_sequences import EventSequences
+from twofold.data.event_sequences import EventSequences
 from twofold.tasks.events import PROCESSES, Events
-from twofold.tasks.training import evaluate_run, train
+from twofold.tasks.run import evaluate_run, train
 
 SMALL = Events(sequences=60, events=12, width=8, depth=1, heads=2, batch=4, steps=5, measurements=1)
 LEARNT = dataclasses.replace(SMALL, dataset="sin", sequences=400, batch=16, steps=200)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from twofold import InputError, Stream, load
+from twofold.data.series import Series
 from twofold.tasks.forecasting import Forecasting
-from twofold.tasks.series import Series
-from twofold.tasks.training import evaluate_run, train
+from twofold.tasks.run import evaluate_run, train
 
 SMALL = Forecasting(
     horizon=5, context=6, patch=3, memory=8.0, width=8, depth=1, heads=2, batch=4, steps=5, measurements=1

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from twofold import InputError
-from twofold.layers import MIXERS, CausalSelfAttention, SequenceModel
+from twofold.layers import MIXERS, CausalSelfAttention
+from twofold.models import SequenceModel
 from twofold.tasks.matched import count_parameters, matched_model
 
 KEY = jax.random.key(0)

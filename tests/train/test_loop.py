@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from twofold import InputError
-from twofold.tasks.teacher_student import Recipe
+from twofold.tasks.students.teacher_student import Recipe
 from twofold.train import Checkpoint, draw_learning_curve, fit, open_run
 
 RECIPE = Recipe(size=2, hidden_size=6, gate_size=6, time=5, batch=4, steps=47)

@@ -25,7 +25,7 @@ from scipy.linalg import block_diag
 from ..errors import InputError
 from ..layers import GRU, GatedRNN, LinearSelfAttention
 from .converted import Converted
-from .linear_range import (
+from .linearisation import (
     OPEN,
     Linearisation,
     Matrix,

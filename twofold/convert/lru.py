@@ -10,7 +10,7 @@ from ..layers import LRU, GatedRNN, LinearSelfAttention
 from ..layers.lru import Gating
 from .converted import Converted
 from .gated_rnn import to_gated_rnn
-from .linear_range import (
+from .linearisation import (
     Linearisation,
     Matrix,
     linearisation,

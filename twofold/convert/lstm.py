@@ -5,7 +5,7 @@ import numpy as np
 
 from ..layers import LSTM, GatedRNN, LinearSelfAttention
 from .converted import Converted
-from .linear_range import (
+from .linearisation import (
     OPEN,
     Linearisation,
     Matrix,

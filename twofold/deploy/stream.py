@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, Shaped
 
 from ..errors import InputError
-from ..layers import Layer, SequenceModel
+from ..layers import Layer
+from ..models import SequenceModel
 from ..saving import load, named_leaves, read_arrays, save, with_named_leaves, write_arrays
 
 

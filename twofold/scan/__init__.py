@@ -1,6 +1,6 @@
 """The primitive that everything rests on, h_t = a_t * h_{t-1} + b_t, and its shapes in softmax and linear attention."""
 
-from .dispatch import implementations as implementations
+from ._dispatch import implementations as implementations
 from .fold import softmax_fold as softmax_fold
 from .gru import gru_scan as gru_scan
 from .kv import kv_scan as kv_scan

@@ -6,9 +6,9 @@ from jax import Array, lax
 from jaxtyping import ArrayLike, Float
 
 from ..errors import InputError
-from .dispatch import Implementation, choose
+from ._dispatch import Implementation, choose
+from ._varying import alike, tied
 from .softmax import SoftmaxState, checked_tokens
-from .varying import alike, tied
 
 
 def softmax_fold(

@@ -6,11 +6,11 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
-from . import native
-from .dispatch import Implementation, choose
-from .loop import loop
-from .recurrent import Cell, filled, plus, previous, run, sigmoid, unless
-from .varying import alike
+from . import _native
+from ._dispatch import Implementation, choose
+from ._loop import loop
+from ._recurrent import Cell, filled, plus, previous, run, sigmoid, unless
+from ._varying import alike
 
 
 def gru_scan(
@@ -130,7 +130,7 @@ def _native_before_pull_back(v, h0, resets, outputs, cotangents):
 
 
 def _native_before_backward(*args):
-    return native.replace(_before_backward, _native_before_pull_back, *args)
+    return _native.replace(_before_backward, _native_before_pull_back, *args)
 
 
 _RESET_BEFORE = {
@@ -195,7 +195,7 @@ def _native_after_pull_back(weights, h0, resets, outputs, cotangents):
 
 
 def _native_after_backward(*args):
-    return native.replace(_after_backward, _native_after_pull_back, *args)
+    return _native.replace(_after_backward, _native_after_pull_back, *args)
 
 
 _RESET_AFTER = {
@@ -209,8 +209,8 @@ def _native_forward(inputs, v, b_n, h0, resets):
     time, n = len(inputs), len(h0)
     shapes = [(n,), (time, n), inputs.shape, (time, len(b_n))]
     results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
-    last, *each = native.call(
-        "gru_forward", results, inputs, v, h0, b_n, native.present(resets), vmap_method="expand_dims"
+    last, *each = _native.call(
+        "gru_forward", results, inputs, v, h0, b_n, _native.present(resets), vmap_method="expand_dims"
     )
     return last, tuple(each)
 
@@ -223,11 +223,11 @@ def _native_pull_back(v, b_n, h0, resets, each, d_last, d_each):
         v,
         h0,
         b_n,
-        native.present(resets),
+        _native.present(resets),
         h,
         gates,
         of_h,
         filled(d_last, h0),
-        *(native.present(x, v.dtype) for x in d_each),
+        *(_native.present(x, v.dtype) for x in d_each),
     )
-    return tuple(native.call("gru_backward", results, *args, vmap_method="expand_dims"))
+    return tuple(_native.call("gru_backward", results, *args, vmap_method="expand_dims"))

@@ -8,9 +8,9 @@ from jax import Array, lax
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
-from . import native
-from .dispatch import Implementation, choose
-from .varying import alike, tied
+from . import _native
+from ._dispatch import Implementation, choose
+from ._varying import alike, tied
 
 CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
 
@@ -94,8 +94,8 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
     `segment`: which segment the initial state belongs to.
     """
     if implementation == "native":
-        segments = native.present(segments, jnp.int32)
-        return tuple(native.call("kv_forward", [v, state], q, k, v, state, segments, segment, reverse=reverse))
+        segments = _native.present(segments, jnp.int32)
+        return tuple(_native.call("kv_forward", [v, state], q, k, v, state, segments, segment, reverse=reverse))
     time = len(q)
     if time == 0:
         return jnp.zeros(v.shape, v.dtype), state

@@ -9,10 +9,10 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Inexact
 
 from ..errors import InputError
-from . import native
-from .dispatch import Implementation, choose
-from .loop import loop
-from .varying import alike
+from . import _native
+from ._dispatch import Implementation, choose
+from ._loop import loop
+from ._varying import alike
 
 
 def linear_scan(
@@ -81,7 +81,7 @@ def _scan_forward(a, b, h0, resets, reverse, implementation):
 def _scan_backward(reverse, implementation, saved, g):
     portable, fast = partial(_pull_back, reverse=reverse), partial(_native_pull_back, reverse=reverse)
     args = *saved, g
-    return *(native.replace(portable, fast, *args) if implementation == "native" else portable(*args)), None
+    return *(_native.replace(portable, fast, *args) if implementation == "native" else portable(*args)), None
 
 
 def _pull_back(a, h, h0, resets, g, reverse):
@@ -120,13 +120,13 @@ _scan.defvjp(_scan_forward, _scan_backward)
 
 def _native_states(a, b, h0, resets, reverse):
     args = _as_heads(a, b, h0, resets)
-    return native.call("linear_forward", args[1], *args, reverse=reverse).reshape(b.shape)
+    return _native.call("linear_forward", args[1], *args, reverse=reverse).reshape(b.shape)
 
 
 def _native_pull_back(a, h, h0, resets, g, reverse):
     decays, states, start, resets = _as_heads(a, h, h0, resets)
     args = decays, g.reshape(states.shape), states, start, resets
-    da, db, dh0 = native.call("linear_backward", [decays, states, start], *args, reverse=reverse)
+    da, db, dh0 = _native.call("linear_backward", [decays, states, start], *args, reverse=reverse)
     split = _axes_of_heads(a, h)
     da = da.reshape(a.shape[:1] + h.shape[1:split] + (1,) * (h.ndim - split))
     return _sum_to(a, da), db.reshape(h.shape), dh0.reshape(h0.shape)
@@ -138,7 +138,7 @@ def _as_heads(a, b, h0, resets):
     inner = b.shape[1:split]
     a = jnp.broadcast_to(a.reshape(a.shape[:split]), (a.shape[0], *inner)).reshape(len(a), math.prod(inner))
     shape = math.prod(inner), math.prod(b.shape[split:])
-    return a, b.reshape(len(b), *shape), h0.reshape(shape), native.present(resets)
+    return a, b.reshape(len(b), *shape), h0.reshape(shape), _native.present(resets)
 
 
 def _axes_of_heads(a: Array, b: Array) -> int:

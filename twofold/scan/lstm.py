@@ -8,11 +8,11 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
-from . import native
-from .dispatch import Implementation, choose
-from .loop import loop
-from .recurrent import Cell, filled, plus, previous, run, unless
-from .varying import alike
+from . import _native
+from ._dispatch import Implementation, choose
+from ._loop import loop
+from ._recurrent import Cell, filled, plus, previous, run, unless
+from ._varying import alike
 
 
 class LSTMState(NamedTuple):
@@ -110,8 +110,8 @@ def _native_forward(inputs, v, state, resets):
     n = len(state.h)
     shapes = [(n,), (n,), (len(inputs), n), (len(inputs), n), inputs.shape]
     results = [jax.ShapeDtypeStruct(shape, inputs.dtype) for shape in shapes]
-    h, c, *each = native.call(
-        "lstm_forward", results, inputs, v, *state, native.present(resets), vmap_method="expand_dims"
+    h, c, *each = _native.call(
+        "lstm_forward", results, inputs, v, *state, _native.present(resets), vmap_method="expand_dims"
     )
     return LSTMState(h, c), tuple(each)
 
@@ -119,14 +119,14 @@ def _native_forward(inputs, v, state, resets):
 def _native_pull_back(v, state, resets, outputs, cotangents):
     _, (_, c_before, gates) = outputs
     last, each = cotangents
-    each = (native.present(x, v.dtype) for x in each)
-    args = v, native.present(resets), c_before, gates, *filled(last, state), *each
-    d, *before = native.call("lstm_backward", [gates, *state], *args, vmap_method="expand_dims")
+    each = (_native.present(x, v.dtype) for x in each)
+    args = v, _native.present(resets), c_before, gates, *filled(last, state), *each
+    d, *before = _native.call("lstm_backward", [gates, *state], *args, vmap_method="expand_dims")
     return d, d, LSTMState(*before)
 
 
 def _native_backward(*args):
-    return native.replace(_backward, _native_pull_back, *args)
+    return _native.replace(_backward, _native_pull_back, *args)
 
 
 _CELLS = {"xla": Cell(_forward, _products, _backward), "native": Cell(_native_forward, _products, _native_backward)}

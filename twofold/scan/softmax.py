@@ -9,10 +9,10 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Float
 
 from ..errors import InputError
-from . import native
-from .dispatch import Implementation, choose
-from .loop import loop
-from .varying import alike
+from . import _native
+from ._dispatch import Implementation, choose
+from ._loop import loop
+from ._varying import alike
 
 # Stands for "nothing seen yet": below every real score, yet finite, so that differences of maxima are never inf - inf.
 EMPTY = -1e30
@@ -92,7 +92,7 @@ def _scan(scores, values, state, resets, implementation):
 
 def _scan_with_gates(scores, values, state, resets, implementation):
     args = scores, values, state, resets
-    return native.replace(_gates, _native_gates, *args) if implementation == "native" else _gates(*args)
+    return _native.replace(_gates, _native_gates, *args) if implementation == "native" else _gates(*args)
 
 
 def _gates(scores, values, state, resets):
@@ -117,7 +117,7 @@ def _scan_forward(scores, values, state, resets, implementation):
 
 def _scan_backward(implementation, saved, cotangents):
     if implementation == "native":
-        return *native.replace(_pull_back, _native_pull_back, *saved, *cotangents), None
+        return *_native.replace(_pull_back, _native_pull_back, *saved, *cotangents), None
     return *_pull_back(*saved, *cotangents), None
 
 
@@ -153,13 +153,13 @@ def _pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last)
 
 def _native_gates(scores, values, state, resets):
     results = [values, *state, scores, scores]
-    out, *last, alpha, kept = native.call("softmax_forward", results, scores, values, *state, native.present(resets))
+    out, *last, alpha, kept = _native.call("softmax_forward", results, scores, values, *state, _native.present(resets))
     return out, SoftmaxState(*last), alpha, kept
 
 
 def _native_pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last):
-    args = scores, values, *state, native.present(resets), out, *last, alpha, kept, g, *g_last
-    dscores, dvalues, *dstate = native.call("softmax_backward", [scores, values, *state], *args)
+    args = scores, values, *state, _native.present(resets), out, *last, alpha, kept, g, *g_last
+    dscores, dvalues, *dstate = _native.call("softmax_backward", [scores, values, *state], *args)
     return dscores, dvalues, SoftmaxState(*dstate)
 
 

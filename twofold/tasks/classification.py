@@ -11,11 +11,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
+from ..data.uea import LabelledSet, Sequences, load_labelled
 from ..errors import InputError
-from ..layers import SequenceModel
+from ..models import SequenceModel
 from .matched import matched_model
 from .task import Metrics, Task
-from .uea import LabelledSet, Sequences, load_labelled
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Scalar
 
+from ..data.event_files import load_events
+from ..data.event_sequences import EventSequences, EventSet
+from ..data.flights import load_flights
+from ..data.point_processes import Hawkes, PointProcess, Sinusoidal
 from ..errors import InputError
-from ..layers import EventModel, Layer, Rescaled, event_features
-from .event_files import load_events
-from .event_sequences import EventSequences, EventSet
-from .flights import load_flights
+from ..layers import Layer, Rescaled
+from ..models import EventModel, event_features
+from ..models.next_event import NextEvent, next_event
 from .matched import matched_model
-from .next_event import NextEvent, next_event
-from .point_processes import Hawkes, PointProcess, Sinusoidal
 from .task import Metrics, Task
 
 PROCESSES: dict[str, PointProcess] = {

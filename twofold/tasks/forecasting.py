@@ -12,12 +12,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..errors import InputError
-from ..layers import Forecaster, Rescaled
+from ..layers import Rescaled
+from ..models import Forecaster
 from .matched import matched_model
 from .task import Metrics, Task
 
 if TYPE_CHECKING:
-    from .series import Series
+    from ..data.series import Series
 
 HORIZONS = (96, 192, 336, 720)
 """Those of the literature."""
@@ -75,7 +76,7 @@ class Forecasting(Task["Series"]):
         return f"{self.dataset if self.csv is None else Path(self.csv).stem}-{self.horizon}"
 
     def load(self) -> "Series":
-        from . import series  # here, because it needs pandas
+        from ..data import series  # here, because it needs pandas
 
         if self.csv is not None:
             data = series.read_csv(self.csv, self.target)

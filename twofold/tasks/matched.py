@@ -1,6 +1,6 @@
 """Models that differ in what mixes over time, and in nothing else: not in their number of parameters either."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
 from ..errors import InputError
-from ..layers import SequenceModel
-from ..layers.model import mixer_named
+from ..layers.mixers import mixer_named
+from ..models import SequenceModel
 
 
 def count_parameters(model: PyTree) -> int:
@@ -37,15 +37,9 @@ def matched_model(
 
     **Raises:** `InputError` for an unknown mixer or sizes that do not fit.
     """
-    make = mixer_named(mixer)
-    options: dict[str, Any] = {}
-    if mixer == "aaren" or "attention" in mixer:
-        options["num_heads"] = heads
-    if mixer == "softmax-attention":
-        options["capacity"] = capacity
-    if mixer == "gated-rnn":
-        options |= {"hidden_size": width, "gate_size": width}
-    weights = count_parameters(eqx.filter_eval_shape(make, width, width, key=key, **options))
+    chosen = mixer_named(mixer)
+    options = chosen.taken(num_heads=heads, capacity=capacity, hidden_size=width, gate_size=width)
+    weights = count_parameters(eqx.filter_eval_shape(chosen.make, width, width, key=key, **options))
     feed_forward_size = round((4 * width**2 - weights) / (2 * width + 1)) + 4 * width
     if feed_forward_size < 1:
         raise InputError(f"width is {width}, at which {mixer} has more weights than a whole block of the Transformer")

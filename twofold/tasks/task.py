@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
 from ..errors import InputError
 from ..layers import Layer
-from ..layers.model import mixer_named
+from ..layers.mixers import mixer_named
 
 Data = TypeVar("Data")
 

@@ -1,0 +1,90 @@
+"""Taking out of a gated RNN's weights what its function does not fix."""
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.linalg import qr
+
+from ..layers import GatedRNN
+from .scoring import neuron_roles
+
+Matrix = np.ndarray
+
+
+def normalise(rnn: GatedRNN) -> GatedRNN:
+    """The same function by weights that can be compared (paper A, section 3.1).
+
+    - Neurons come in the order memory, forgetful, other (`neuron_roles`), each in order of lambda.
+    - Of the two branches of a gate, which may be exchanged, x reads the constant at the input, and m reads the memory at
+      the output.
+    - Queries, the neurons of lambda = 0 that are linear in the token, may be mixed by any invertible matrix: each is made
+      to read one feature that the others do not. Where there are as many as features, that is all it reads.
+    - Every row of the gates' matrices has a largest entry of 1: a neuron's two input rows, and a gate row's two output
+      rows, may be scaled where the next matrix undoes it.
+    - Gate rows come in the order of the query, and then of the memory neuron, that they read most.
+
+    **Raises:** `InputError` for a dense recurrence, and for NaN weights.
+    """
+    roles = neuron_roles(rnn)
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = (
+        np.asarray(w, np.float64) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
+    )
+    order = np.lexsort((-lam, np.select([roles.memory, roles.forget], [0, 1], 2)))
+    memory, forget, _ = (role[order] for role in roles)
+    lam, w_in_m, w_in_x, w_out_m, w_out_x = (
+        lam[order],
+        w_in_m[order],
+        w_in_x[order],
+        w_out_m[:, order],
+        w_out_x[:, order],
+    )
+
+    w_in_m, w_in_x = _exchanged(w_in_m, w_in_x, abs(_unit_rows(w_in_m)[0][:, -1]) > abs(_unit_rows(w_in_x)[0][:, -1]))
+    (w_in_m, of_m), (w_in_x, of_x) = _unit_rows(w_in_m), _unit_rows(w_in_x)
+    w_out_m, w_out_x = w_out_m * (of_m * of_x), w_out_x * (of_m * of_x)
+
+    queries = np.flatnonzero((lam == 0) & ~np.any(w_in_x[:, :-1], 1) & (w_in_m[:, -1] == 0))
+    unmixed, mixture = _unmixed(w_in_m[queries])
+    w_in_m[queries] = unmixed
+    w_out_m[:, queries], w_out_x[:, queries] = w_out_m[:, queries] @ mixture, w_out_x[:, queries] @ mixture
+
+    read = [
+        np.linalg.norm(w[:, memory], axis=1) / np.maximum(np.linalg.norm(w, axis=1), TINY) for w in (w_out_m, w_out_x)
+    ]
+    w_out_m, w_out_x = _exchanged(w_out_m, w_out_x, read[1] > read[0])
+    (w_out_m, of_m), (w_out_x, of_x) = _unit_rows(w_out_m), _unit_rows(w_out_x)
+    readout = readout * (of_m * of_x)
+    order = np.lexsort((_most_read(w_out_m[:, memory]), _most_read(w_out_x[:, forget])))
+    weights = lam, w_in_m, w_in_x, w_out_m[order], w_out_x[order], readout[:, order]
+    return GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in weights))
+
+
+TINY = np.finfo(float).tiny
+
+
+def _exchanged(m: Matrix, x: Matrix, rows: Matrix) -> tuple[Matrix, Matrix]:
+    """The two branches, with some rows of one in the place of the other's."""
+    return np.where(rows[:, None], x, m), np.where(rows[:, None], m, x)
+
+
+def _unmixed(queries: Matrix) -> tuple[Matrix, Matrix]:
+    """Rows Q' that span what Q spans, each with a feature to itself, largest entries 1, and the mixture: Q = mixture Q'."""
+    k = len(queries)
+    if k == 0 or np.linalg.matrix_rank(queries) < k:
+        return queries, np.eye(k)
+    own = np.sort(qr(queries, mode="r", pivoting=True)[1][:k])
+    rows, sizes = _unit_rows(np.linalg.solve(queries[:, own], queries))
+    rows[:, own] = np.diag(np.diag(rows[:, own]))  # Exactly.
+    return rows, queries[:, own] * sizes
+
+
+def _unit_rows(w: Matrix) -> tuple[Matrix, Matrix]:
+    """`w` with rows whose largest entry is 1, and the factors that this took; a zero row stays."""
+    if w.size == 0:
+        return w, np.ones(len(w))
+    largest = np.take_along_axis(w, np.abs(w).argmax(1)[:, None], 1)[:, 0]
+    factor = np.where(largest == 0, 1, largest)
+    return w / factor[:, None], factor
+
+
+def _most_read(w: Matrix) -> Matrix:
+    return abs(w).argmax(1) if w.size else np.zeros(len(w))

@@ -1,0 +1,51 @@
+"""The registry of mixers: the layers that models take by name, and which options each of them has."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..errors import InputError
+from .aaren import Aaren
+from .gated_rnn import GatedRNN
+from .gru import GRU
+from .layer import Layer
+from .linear_attention import LinearSelfAttention
+from .lru import LRU
+from .lstm import LSTM
+from .softmax_attention import CausalSelfAttention
+
+
+class Mixer(NamedTuple):
+    """A layer that mixes over time, as models choose it by name."""
+
+    title: str
+    """Its name in tables and pictures."""
+    make: Callable[..., Layer]
+    """The constructor. It takes `(in_size, out_size, *, key)` and the options."""
+    options: frozenset[str] = frozenset()
+    """The sizes that the constructor takes besides: some of `num_heads`, `capacity`, `hidden_size`, `gate_size`."""
+
+    def taken(self, **options: Any) -> dict[str, Any]:
+        """Of these options, the ones that this mixer has."""
+        return {name: value for name, value in options.items() if name in self.options}
+
+
+MIXERS: dict[str, Mixer] = {
+    "aaren": Mixer("Aaren", Aaren, frozenset({"num_heads"})),
+    "softmax-attention": Mixer("Transformer", CausalSelfAttention, frozenset({"num_heads", "capacity"})),
+    "linear-attention": Mixer("linear attention", LinearSelfAttention, frozenset({"num_heads"})),
+    "gated-rnn": Mixer("gated RNN", GatedRNN, frozenset({"hidden_size", "gate_size"})),
+    "lru": Mixer("LRU", LRU),
+    "lstm": Mixer("LSTM", LSTM),
+    "gru": Mixer("GRU", GRU),
+}
+"""The mixers by name."""
+
+
+def mixer_named(name: str) -> Mixer:
+    """The mixer of this name.
+
+    **Raises:** `InputError` for an unknown name. The message lists the names.
+    """
+    if name not in MIXERS:
+        raise InputError(f"unknown mixer {name!r}; the mixers are {', '.join(sorted(MIXERS))}")
+    return MIXERS[name]

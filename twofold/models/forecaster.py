@@ -1,0 +1,189 @@
+"""A forecaster of series: after every observation, the next ones."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import ArrayLike, Float, Int
+
+from ..errors import InputError
+from ..layers.layer import Layer
+from ..scan import linear_scan
+from .sequence_model import SequenceModel
+
+
+class ForecasterState(NamedTuple):
+    """What a forecaster remembers."""
+
+    recent: Float[Array, "recent variates"]
+    """The last observations: as many as a patch or a season needs, without the newest."""
+    seen: Int[Array, ""]
+    """How many observations there were."""
+    sums: Float[Array, " 2*variates+1"]
+    """Exponentially weighted: 1, the observations, and their squares."""
+    inner: tuple
+    """That of the model."""
+
+
+class _Known(NamedTuple):
+    """What is known after each observation."""
+
+    features: Float[Array, "time width"]
+    deviation: Float[Array, "time variates"]
+    together: Float[Array, "recent+time variates"]
+    """All observations, after those that the state had."""
+    seen: Int[Array, " time"]
+
+
+class Forecaster(Layer[ForecasterState]):
+    """After every observation, the next `horizon` values of the targets: `(horizon * targets,)`, all targets of a time together.
+
+    Each series is normalised by the mean and deviation of its own past (instance normalisation, as paper B's forecasters have
+    it, after Kim et al. 2022), weighted exponentially so that they follow the stream in constant memory:
+
+        mean_t = sum_{s<=t} a^{t-s} x_s / sum_{s<=t} a^{t-s},   a = exp(-1 / memory),
+
+    and likewise for the squares. A token is the patch of the last `patch` observations, so normalised, with the
+    covariates of now; the model's outputs are changes, in units of the deviation, from a naive forecast: between the last value
+    and what was observed one season before, in learned shares. Nothing of the future is used.
+    """
+
+    model: SequenceModel
+    seasonality: Float[Array, " horizon"]
+    """Its sigmoid is the share of the season before in the naive forecast, beside the last value."""
+    variates: int = eqx.field(static=True)
+    """How many features are observed series; further features are covariates, which are not normalised."""
+    targets: tuple[int, ...] = eqx.field(static=True)
+    """Which of the series are forecast."""
+    horizon: int = eqx.field(static=True)
+    patch: int = eqx.field(static=True)
+    season: int = eqx.field(static=True)
+    memory: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        *,
+        variates: int,
+        targets: tuple[int, ...],
+        horizon: int,
+        patch: int,
+        season: int,
+        memory: float,
+    ):
+        """A forecaster over `model`, which reads `patch * variates` + covariates and answers `horizon * len(targets)`.
+
+        **Raises:** `InputError` for sizes that do not fit.
+        """
+        if not targets or not set(targets) <= set(range(variates)):
+            raise InputError(f"targets are {targets}; they must be some of the {variates} series, from 0")
+        sizes = {"horizon": horizon, "patch": patch, "season": season, "memory": memory}
+        for name, size in sizes.items():
+            if not size > 0:
+                raise InputError(f"{name} is {size}; it must be positive")
+        if model.in_size < patch * variates or model.out_size != horizon * len(targets):
+            raise InputError(
+                f"the model maps {model.in_size} features to {model.out_size}; {patch} observations of {variates} series"
+                f" and {horizon} values of {len(targets)} targets need {patch * variates} or more, and {horizon * len(targets)}"
+            )
+        self.model, self.seasonality = model, jnp.zeros(horizon)
+        self.variates, self.targets = variates, targets
+        self.horizon, self.patch, self.season, self.memory = horizon, patch, season, memory
+
+    @property
+    def in_size(self) -> int:
+        return self.model.in_size - (self.patch - 1) * self.variates
+
+    @property
+    def out_size(self) -> int:
+        return self.model.out_size
+
+    @property
+    def lags(self) -> int:
+        """How many observations before the newest are remembered."""
+        return max(self.patch, self.season) - 1
+
+    def init_state(self) -> ForecasterState:
+        recent = jnp.zeros((self.lags, self.variates))
+        return ForecasterState(recent, jnp.int32(0), jnp.zeros(2 * self.variates + 1), self.model.init_state())
+
+    def prefill(self, state, xs, *, resets=None):
+        state, known = self._known(state, xs, resets)
+        if not len(known.features):  # of which nothing can be indexed, not even no times
+            return state, jnp.zeros((0, self.out_size), known.features.dtype)
+        return state, jax.vmap(self._forecast, (0, None))(jnp.arange(len(known.features)), known)
+
+    def forecasts_at(
+        self, times: Int[ArrayLike, " times"], xs: Float[ArrayLike, "time in"]
+    ) -> Float[Array, "times out"]:
+        """The forecasts after the observations `times` of `xs`, at the cost of these alone.
+
+        The first `lags` observations are remembered, but not read by the mixer, which is fresh after them; `times` count from
+        there.
+        """
+        remembered, read = jnp.split(jnp.asarray(xs), [self.lags])
+        _, known = self._known(self._remembering(remembered), read, None)
+        return jax.vmap(self._forecast, (0, None))(jnp.asarray(times), known)
+
+    def _remembering(self, xs):
+        """A fresh state, but that these observations were made."""
+        series = self._tokens(xs, like=self.model.readout.weight)[:, : self.variates]
+        ages = jnp.arange(self.lags, dtype=series.dtype)[::-1]
+        sums = jnp.exp(-ages / self.memory) @ self._summed(series)
+        return ForecasterState(series, jnp.int32(self.lags), sums, self.model.init_state())
+
+    @staticmethod
+    def _summed(series):
+        return jnp.concatenate([jnp.ones_like(series[:, :1]), series, series**2], 1)
+
+    def _known(self, state, xs, resets):
+        """The next state, and what forecasts are made from."""
+        xs = self._tokens(xs, like=self.model.readout.weight)
+        self._check(state, resets, len(xs))
+        series, covariates = xs[:, : self.variates], xs[:, self.variates :]
+        seen = self._seen(state, resets, len(xs))
+        decay = jnp.full((len(xs), 2 * self.variates + 1), jnp.exp(-1 / self.memory), xs.dtype)
+        sums = linear_scan(decay, self._summed(series), state.sums, resets=resets)
+        mean, deviation = self._moments(sums)
+        together = jnp.concatenate([state.recent.astype(xs.dtype), series])
+        patches = self._before(together, seen, jnp.arange(len(xs))[:, None], jnp.arange(self.patch))
+        patches = (patches - mean[:, None]) / deviation[:, None]
+        tokens = jnp.concatenate([patches.reshape(len(xs), self.patch * self.variates), covariates], 1)
+        inner, features = self.model.features(state.inner, tokens, resets=resets)
+        last = jnp.concatenate([state.seen[None], seen])[-1], jnp.concatenate([state.sums[None], sums])[-1]
+        ages = jnp.arange(self.lags, 0, -1)[:, None]
+        recent = jnp.where(ages <= last[0], together[len(together) - self.lags :], 0)  # nothing from before a reset
+        return ForecasterState(recent, *last, inner), _Known(features, deviation, together, seen)
+
+    def _before(self, together, seen, times, lags):
+        """What was observed `lags` before `times`. Before the first observation there is that: never another sequence's."""
+        return together[times + self.lags - jnp.minimum(lags, seen[times] - 1)]
+
+    def _forecast(self, time, known):
+        targets = jnp.array(self.targets)
+        season = self.season - 1 - jnp.arange(self.horizon) % self.season
+        last, seasonal = (
+            self._before(known.together, known.seen, time, lags)[:, targets] for lags in (season * 0, season)
+        )
+        share = jax.nn.sigmoid(self.seasonality)[:, None]
+        naive = last + share * (seasonal - last)
+        changes = self.model.read(known.features[time]).reshape(self.horizon, len(self.targets))
+        return (naive + known.deviation[time, targets] * changes).ravel()
+
+    def _seen(self, state, resets, time: int) -> Int[Array, " time"]:
+        """How many observations there were up to each, itself included, since the start or the last reset."""
+        seen = state.seen + jnp.arange(1, time + 1, dtype=state.seen.dtype)
+        if resets is None:
+            return seen
+        starts = jnp.where(jnp.asarray(resets), jnp.arange(time, dtype=seen.dtype), -1)
+        last = jax.lax.cummax(starts)
+        return jnp.where(last < 0, seen, jnp.arange(time, dtype=seen.dtype) - last + 1)
+
+    def _moments(self, sums):
+        """Mean and deviation. The variance of the first observations is not known: 1 counts as a tenth of an observation."""
+        weight, total, squares = jnp.split(sums, [1, 1 + self.variates], axis=1)
+        mean = total / weight
+        variance = (jnp.maximum(squares - total * mean, 0) + 0.1) / (weight + 0.1)
+        return mean, jnp.sqrt(variance)

@@ -1,0 +1,125 @@
+"""Whole models: an encoder for tokens, a stack of blocks, and a readout."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from ..errors import InputError
+from ..layers.layer import Layer
+from ..layers.mixers import mixer_named
+from ..layers.running_mean import RunningMean
+from ..layers.stack import Block, Stack
+
+
+class SequenceModel(Layer[tuple]):
+    """Encoder, pre-norm residual blocks, readout: every output a function of the tokens so far, and so it streams.
+
+    With `predicts="step"` the output at t belongs to token t. With `predicts="sequence"` it belongs to the whole sequence
+    x_1..x_t, read from the mean of the features so far: the last output is that of the complete sequence.
+    """
+
+    encoder: eqx.nn.Linear | eqx.nn.Embedding
+    stack: Stack
+    norm: eqx.nn.LayerNorm
+    readout: eqx.nn.Linear
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        width: int = 64,
+        depth: int = 2,
+        mixer: str | Callable[..., Layer] = "aaren",
+        reads: Literal["features", "marks"] = "features",
+        predicts: Literal["step", "sequence"] = "step",
+        feed_forward_size: int | None = None,
+        key: PRNGKeyArray,
+        **mixer_options: Any,
+    ):
+        """A random model.
+
+        **Arguments:**
+
+        - `in_size`: features a token, or with `reads="marks"` the number of different marks (integers from 0).
+        - `out_size`: size of each output.
+        - `width`, `depth`: size and number of the blocks.
+        - `mixer`: one of the names of `MIXERS`, or a constructor that takes `(in_size, out_size, *, key)`;
+            `mixer_options` such as `num_heads` are passed on to it.
+
+        **Raises:** `InputError` for an unknown name or sizes that do not fit.
+        """
+        encoder_key, readout_key, *block_keys = jax.random.split(key, 2 + depth)
+        encoders = {"features": eqx.nn.Linear, "marks": eqx.nn.Embedding}
+        if reads not in encoders:
+            raise InputError(f"reads is {reads!r}; it must be 'features' or 'marks'")
+        if predicts not in ("step", "sequence"):
+            raise InputError(f"predicts is {predicts!r}; it must be 'step' or 'sequence'")
+        make = mixer_named(mixer).make if isinstance(mixer, str) else mixer
+
+        def block(key):
+            mixer_key, block_key = jax.random.split(key)
+            mixer = make(width, width, key=mixer_key, **mixer_options)
+            return Block(mixer, feed_forward_size=feed_forward_size, key=block_key)
+
+        self.encoder = encoders[reads](in_size, width, key=encoder_key)
+        layers: list[Layer] = [block(k) for k in block_keys]
+        self.stack = Stack([*layers, RunningMean(width)] if predicts == "sequence" else layers)
+        self.norm = eqx.nn.LayerNorm(width)
+        self.readout = eqx.nn.Linear(width, out_size, key=readout_key)
+
+    @property
+    def reads(self) -> Literal["features", "marks"]:
+        return "marks" if isinstance(self.encoder, eqx.nn.Embedding) else "features"
+
+    @property
+    def in_size(self) -> int:
+        """Features a token, or the number of marks."""
+        shape = self.encoder.weight.shape
+        return shape[0] if self.reads == "marks" else shape[1]
+
+    @property
+    def out_size(self) -> int:
+        return self.readout.weight.shape[0]
+
+    def init_state(self):
+        return self.stack.init_state()
+
+    def prefill(self, state, xs, *, resets=None):
+        state, features = self.features(state, xs, resets=resets)
+        return state, jax.vmap(self.read)(features)
+
+    def features(self, state, xs, *, resets=None) -> tuple[tuple, Float[Array, "time width"]]:
+        """As `prefill`, but what the outputs are read from: `read` of any of them is the output there."""
+        return self.stack.prefill(state, jax.vmap(self.encoder)(self._encodable(xs)), resets=resets)
+
+    def read(self, features: Float[Array, " width"]) -> Float[Array, " out"]:
+        """The output at one token."""
+        return self.readout(self.norm(features))
+
+    def _encodable(self, xs):
+        if self.reads == "features":
+            return self._tokens(xs, like=self.readout.weight)
+        xs = jnp.asarray(xs)
+        if xs.ndim != 1 or not jnp.issubdtype(xs.dtype, jnp.integer):
+            raise InputError(f"this model reads marks, integers of shape (time,); got {xs.dtype} of shape {xs.shape}")
+        known = not isinstance(xs, jax.core.Tracer)
+        if known and xs.size and not 0 <= int(xs.min()) <= int(xs.max()) < self.in_size:
+            bad = int(xs.min()) if int(xs.min()) < 0 else int(xs.max())
+            raise InputError(
+                f"the tokens contain the mark {bad}; this model takes integers from 0 to {self.in_size - 1}"
+            )
+        return xs
+
+    def with_scaled_input(self, mean: Float[ArrayLike, " in"], scale: Float[ArrayLike, " in"]) -> "SequenceModel":
+        """The model that does on `x` what this one does on `(x - mean) / scale`: a normalisation taken into the encoder."""
+        encoder = self.encoder
+        if not isinstance(encoder, eqx.nn.Linear) or encoder.bias is None:
+            raise InputError("this model reads marks; only features have a mean and a scale")
+        weight = encoder.weight / jnp.asarray(scale)
+        bias = encoder.bias - weight @ jnp.asarray(mean)
+        return eqx.tree_at(lambda m: (m.encoder.weight, m.encoder.bias), self, (weight, bias))

@@ -1,0 +1,192 @@
+"""Aaren beside the Transformer and the other mixers, over three kinds of sequence problem (paper B's comparison)."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import ttest_rel
+
+from ...errors import InputError
+from ...layers import MIXERS
+from ...report.provenance import write_json
+from ...tasks.classification import Classification
+from ...tasks.events import Events
+from ...tasks.forecasting import HORIZONS, Forecasting
+from ...tasks.run import settings_of, train
+from ...tasks.task import Task
+
+AAREN, TRANSFORMER = "aaren", "softmax-attention"
+
+FULL: tuple[Task, ...] = (
+    *(Forecasting(dataset="elecdemand", horizon=horizon) for horizon in HORIZONS),
+    *(Forecasting(dataset="weather", horizon=horizon) for horizon in HORIZONS),
+    Forecasting(dataset="eustock", horizon=96),
+    *(Events(dataset=dataset, steps=600, measurements=20) for dataset in ("hawkes", "sin", "flights")),
+    *(
+        Classification(dataset=dataset, width=32, steps=800, batch=16, measurements=20)
+        for dataset in ("JapaneseVowels", "BasicMotions", "ItalyPowerDemand", "GunPoint")
+    ),
+)
+"""Every task and data set; events and classification with fewer steps than alone. eustock is too short for longer horizons."""
+
+QUICK: tuple[Task, ...] = (
+    Forecasting(dataset="eustock", steps=60, measurements=3),
+    Events(dataset="hawkes", sequences=300, steps=100, measurements=5),
+    Classification(dataset="JapaneseVowels", width=32, steps=200, measurements=5),
+)
+
+
+@dataclasses.dataclass
+class Cell:
+    """One mixer on one task and data set."""
+
+    task: str
+    data: str
+    mixer: str
+    parameters: int
+    seconds: float
+    """Of training all seeds together."""
+    metrics: list[dict[str, dict[str, float]]]
+    """Each seed's, by row; empty where training failed."""
+    kept_at_step: list[int]
+    streaming_error: list[float]
+
+    def values(self, metric: str) -> np.ndarray:
+        """Of the test part, one a seed."""
+        return np.array([table["test"][metric] for table in self.metrics])
+
+
+def reproduce(
+    tasks: Sequence[Task],
+    *,
+    mixers: Sequence[str] = tuple(MIXERS),
+    seeds: int = 3,
+    out: Path | str,
+    progress: bool = True,
+) -> list[Cell]:
+    """Train every mixer on every task with several seeds; write settings.json and settings.md to `out`.
+
+    Each cell is kept in a folder of its own as it is done, and within it training is checkpointed: a run that was stopped
+    is continued.
+    """
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; it must be at least 1")
+    out = Path(out)
+    jobs = [dataclasses.replace(task, mixer=mixer) for task in tasks for mixer in mixers]
+    console = Console()
+    cells: list[Cell] = []
+    for number, task in enumerate(jobs, 1):
+        cells.append(_cell(task, out / task.name / f"{task.data_name}-{task.mixer}", seeds, progress))
+        if progress:
+            console.print(f"cell {number} of {len(jobs)}: {task.mixer} on {task.data_name}, {cells[-1].seconds:.0f} s")
+    results = {
+        "seeds": seeds,
+        "tasks": [settings_of(task) | {"mixer": list(mixers)} for task in tasks],
+        "verdicts": [
+            {"task": task.name, "data": task.data_name, "metric": metric}
+            | {"verdict": verdict_of(_of(cells, task), metric, better)}
+            for task in tasks
+            for metric, better in task.headline.items()
+        ],
+        "cells": [dataclasses.asdict(cell) for cell in cells],
+    }
+    write_json(out / "settings.json", results)
+    (out / "settings.md").write_text("\n".join(markdown(task, cells) for task in tasks))
+    return cells
+
+
+def _of(cells: Sequence[Cell], task: Task) -> list[Cell]:
+    return [cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)]
+
+
+def _cell(task: Task, folder: Path, seeds: int, progress: bool) -> Cell:
+    done = folder / "cell.json"
+    if done.is_file():
+        kept = json.loads(done.read_text())
+        if kept.pop("settings") == settings_of(task) | {"seeds": seeds}:
+            return Cell(**kept)
+    try:
+        figures = train(task, folder, seeds=range(seeds), progress=progress).figures
+    except FloatingPointError:  # of a mixer that is not stable here: this is a result, too
+        figures = {"parameters": 0, "seconds": 0.0, "metrics": [], "kept at step": [], "streaming error": []}
+    cell = Cell(
+        task.name,
+        task.data_name,
+        task.mixer,
+        figures["parameters"],
+        figures["seconds"],
+        figures["metrics"],
+        figures["kept at step"],
+        figures["streaming error"],
+    )
+    written = done.with_suffix(".part")  # never half of it under the final name
+    written.write_text(json.dumps(dataclasses.asdict(cell) | {"settings": settings_of(task) | {"seeds": seeds}}) + "\n")
+    written.replace(done)
+    return cell
+
+
+def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
+    """Aaren against the Transformer, paired by seed: "better" or "worse" where a t-test at 5% tells them apart."""
+    by_mixer = {cell.mixer: cell for cell in cells if cell.metrics}
+    if AAREN not in by_mixer or TRANSFORMER not in by_mixer:
+        return "not compared"
+    aaren, transformer = (by_mixer[mixer].values(metric) for mixer in (AAREN, TRANSFORMER))
+    if not np.all(np.isfinite([aaren, transformer])):
+        return "not compared"
+    gain = (aaren - transformer) * (1 if more_is_better else -1)
+    if len(gain) < 2 or np.ptp(gain) == 0:  # no noise to compare with; equal to the last digit, or not
+        return "no difference" if not np.any(gain) or len(gain) < 2 else "better" if gain[0] > 0 else "worse"
+    if ttest_rel(aaren, transformer).pvalue > 0.05:
+        return "no difference"
+    return "better" if np.mean(gain) > 0 else "worse"
+
+
+def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a task's table: each mixer's mean and deviation over seeds, then what to compare with."""
+    finished = [cell for cell in cells if cell.metrics]
+    metrics = list(finished[0].metrics[0]["test"]) if finished else list(task.headline)
+    lines = []
+    for cell in cells:
+        shown = [_spread(cell.values(m)) for m in metrics] if cell.metrics else ["diverged"] * len(metrics)
+        lines.append([cell.mixer, *shown, f"{cell.parameters:,}", f"{cell.seconds:.0f} s"])
+    others = [
+        row for row in (finished[0].metrics[0] if finished else {}) if row not in ("test", "train", "test, one stream")
+    ]
+    for row in others:
+        values = finished[0].metrics[0][row]
+        lines.append([row, *(f"{values[m]:.4g}" if m in values else "" for m in metrics), "", ""])
+    return ["", *metrics, "parameters", "training"], lines
+
+
+def _spread(values: np.ndarray) -> str:
+    return f"{np.mean(values):.4g} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else f"{values[0]:.4g}"
+
+
+def _verdicts(task: Task, cells: Sequence[Cell]) -> str:
+    told = [f"{metric}: {verdict_of(cells, metric, better)}" for metric, better in task.headline.items()]
+    return "Aaren against the Transformer, paired by seed: " + ", ".join(told) + "."
+
+
+def table(task: Task, cells: Sequence[Cell]) -> Table:
+    """A task's table for the console."""
+    cells = _of(cells, task)
+    header, lines = rows(task, cells)
+    shown = Table(title=f"{task.name}: {task.data_name}", caption=_verdicts(task, cells))
+    for column in header:
+        shown.add_column(column, justify="left" if column == "" else "right")
+    for line in lines:
+        shown.add_row(*line)
+    return shown
+
+
+def markdown(task: Task, cells: Sequence[Cell]) -> str:
+    """A task's table for docs."""
+    cells = _of(cells, task)
+    header, lines = rows(task, cells)
+    text = [f"### {task.data_name}", "", "| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    text += ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([*text, "", _verdicts(task, cells), ""])

@@ -1,0 +1,225 @@
+"""Memory and time against the number of tokens: a Transformer with a KV cache, Aaren, and all other mixers (paper B)."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import track
+from rich.table import Table
+from scipy.integrate import cumulative_trapezoid
+
+from ...errors import InputError
+from ...report.pictures import draw_streams
+from ...report.provenance import write_json
+from ...tasks.matched import count_parameters
+from ...train import open_run
+from . import stream_cost
+from .stream_cost import TIMED, TRANSFORMER, Cost, Job
+
+NAMES = {
+    "aaren": "Aaren",
+    TRANSFORMER: "Transformer",
+    "linear-attention": "linear attention",
+    "gated-rnn": "gated RNN",
+    "lru": "LRU",
+    "lstm": "LSTM",
+    "gru": "GRU",
+}
+PUBLISHED = {"Transformer": 3_152_384, "Aaren": 3_152_896}
+"""Parameters of a block of width 512, which paper B gives."""
+METHODS = {
+    "memory": "resident memory of a process that does nothing else: the peak while tokens were pushed, and its increase over"
+    " what was resident with the compiled step, before there was a state",
+    "time": "all tokens pushed one at a time, each output awaited",
+    "time of the Transformer": f"median of {TIMED} tokens with a full KV cache of each length; that of all tokens is"
+    " integrated from these by the trapezoidal rule, as if the cache were never longer than the stream",
+}
+
+
+def reproduce(
+    *, tokens: int = 100_000, width: int = 512, heads: int = 8, out: Path | str, progress: bool = True
+) -> dict[str, Any]:
+    """Measure every mixer in a Transformer block; write efficiency.json and efficiency.png to `out`; return the figures.
+
+    What each process has measured is kept in `out`, so that a run stopped before is continued. **Raises:** `InputError`
+    for sizes below 1, for a width that does not split into heads, and where memory does not suffice.
+    """
+    for name, size in {"tokens": tokens, "width": width, "heads": heads}.items():
+        if size < 1:
+            raise InputError(f"{name} is {size}; it must be at least 1")
+    if width % heads:
+        raise InputError(
+            f"width is {width}, which does not split into heads = {heads} equal heads; it must be a multiple"
+        )
+    folder = open_run(out, {"experiment": "efficiency", "tokens": tokens, "width": width, "heads": heads})
+    samples = sampled(tokens)
+    costs: dict[str, list[Cost]] = {mixer: [] for mixer in NAMES}
+    cells = _measured(_jobs(samples, width, heads), folder)
+    for mixer, cost in track(cells, "measuring", total=len(NAMES) * len(samples), disable=not progress):
+        costs[mixer].append(cost)
+    figures: dict[str, Any] = {
+        "tokens": tokens,
+        "width": width,
+        "heads": heads,
+        "feed_forward_size": 4 * width,
+        "methods": METHODS,
+        "parameters": {
+            "published, width 512": PUBLISHED,
+            "built as published": built_as_published(width, heads),
+            "ours": {NAMES[mixer]: column[0].parameters for mixer, column in costs.items()},
+            "not in ours": not_in_ours(width),
+        },
+        "streams": {NAMES[mixer]: _stream(mixer, column) for mixer, column in costs.items()},
+    }
+    write_json(folder / "efficiency.json", figures)
+    draw_streams(figures["streams"], folder / "efficiency.png")
+    return figures
+
+
+def sampled(tokens: int) -> tuple[int, ...]:
+    """Where to measure: 100, 300, 1,000, ... and at last `tokens`."""
+    grid = (digit * 10**power for power in range(2, len(str(tokens))) for digit in (1, 3))
+    return *(n for n in grid if n < tokens), tokens
+
+
+def built_as_published(width: int, heads: int) -> dict[str, int]:
+    """Parameters of the blocks of paper B, counted in arrays.
+
+    The usual encoder layer has biases in all four projections of attention: 12 d^2 + 13 d. Aaren has d more, a learned token
+    of which W_q and its bias make the query.
+    """
+    attention = eqx.nn.MultiheadAttention(
+        heads,
+        width,
+        use_query_bias=True,
+        use_key_bias=True,
+        use_value_bias=True,
+        use_output_bias=True,
+        key=jax.random.key(0),
+    )
+    block = eqx.tree_at(lambda block: block.mixer, Job(TRANSFORMER, width, heads, (1,)).block(), attention)
+    return {"Transformer": _count(block), "Aaren": _count((block, jnp.zeros(width)))}
+
+
+def not_in_ours(width: int) -> dict[str, dict[str, int]]:
+    """What the published blocks have and ours do without.
+
+    Our projections have no biases, and Aaren's query, a constant whatever the tokens are, is learned itself: d
+    numbers in the place of token, W_q and bias.
+    """
+    biases = {"biases of the four projections": 4 * width}
+    return {"Transformer": biases, "Aaren": biases | {"W_q, its product being learned": width * width}}
+
+
+def table(figures: dict[str, Any]) -> Table:
+    """State, memory and time at powers of ten and at the last number of tokens."""
+    streams = figures["streams"]
+    samples = streams["Aaren"]["tokens"]
+    shown = [i for i, n in enumerate(samples) if str(n).rstrip("0") == "1" or n == samples[-1]]
+    made = Table(
+        title=f"As the stream grows (width {figures['width']}, {figures['heads']} heads)",
+        caption="state; increase of memory at its peak; time of all tokens\n"
+        "(Transformer: integrated from that of one token\nwith a full KV cache of each length)",
+        show_lines=True,
+    )
+    made.add_column("tokens")
+    for i in shown:
+        made.add_column(f"{samples[i]:,}", justify="right")
+    for name, stream in streams.items():
+        cells = (
+            f"{stream['state_bytes'][i] / 2**10:,.1f} KiB\n{stream['increase_bytes'][i] / 2**20:+,.1f} MiB\n"
+            f"{stream['cumulative_seconds'][i]:,.2f} s"
+            for i in shown
+        )
+        made.add_row(f"{name}\n{figures['parameters']['ours'][name]:,}\nparameters", *cells)
+    return made
+
+
+def parameter_table(figures: dict[str, Any]) -> Table:
+    """The counts beside the published ones."""
+    counts = figures["parameters"]
+    made = Table(title=f"Parameters of a block of width {figures['width']}")
+    for column in ("", *counts):
+        made.add_column(column, justify="left" if column in ("", "not in ours") else "right")
+    *columns, left_out = counts.values()
+    for name in PUBLISHED:
+        reasons = "\n".join(f"{n:,}: {what}" for what, n in left_out[name].items())
+        made.add_row(name, *(f"{column[name]:,}" for column in columns), reasons)
+    return made
+
+
+def _jobs(samples: tuple[int, ...], width: int, heads: int) -> Iterator[Job]:
+    """One for each mixer; for the Transformer one for each length of its cache."""
+    for mixer in NAMES:
+        for part in [(n,) for n in samples] if mixer == TRANSFORMER else [samples]:
+            yield Job(mixer, width, heads, part)
+
+
+def _measured(jobs: Iterable[Job], folder: Path) -> Iterator[tuple[str, Cost]]:
+    """What each job's process measured, now or before."""
+    for job in jobs:
+        kept = folder / f"{job.mixer}-{job.tokens[-1]}.json"
+        if kept.exists():
+            yield from ((job.mixer, cost) for cost in _read(kept))
+            continue
+        costs = []
+        for cost in _run(job):
+            costs.append(cost)
+            yield job.mixer, cost
+        written = kept.with_suffix(".part")  # never half of it under the final name
+        written.write_text(json.dumps([cost._asdict() for cost in costs], indent=1) + "\n")
+        written.replace(kept)
+
+
+def _read(kept: Path) -> list[Cost]:
+    try:
+        return [Cost(**cost) for cost in json.loads(kept.read_text())]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{kept} is damaged ({error}); delete it to measure again") from error
+
+
+def _run(job: Job) -> Iterator[Cost]:
+    """In a process of its own, whose memory is that of this model alone."""
+    command = [sys.executable, "-m", stream_cost.__name__, json.dumps(job._asdict())]
+    # Its own session: an interruption is for this process, which then ends the other.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                yield Cost(**json.loads(line))
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise InputError(
+            f"{job.mixer} could not be measured at {job.tokens[-1]:,} tokens (exit code {process.returncode});"
+            " if memory was short, choose fewer --tokens or a smaller --width"
+        )
+
+
+def _stream(mixer: str, costs: list[Cost]) -> dict[str, Any]:
+    """The costs by columns, and the time of all tokens."""
+    columns: dict[str, Any] = dict(zip(Cost._fields, map(list, zip(*costs, strict=True)), strict=True))
+    tokens, seconds = columns["tokens"], columns.pop("seconds")
+    del columns["parameters"]
+    if mixer == TRANSFORMER:
+        each, total = seconds, seconds[0] * tokens[0] + cumulative_trapezoid(seconds, tokens, initial=0)
+    else:
+        each, total = np.diff([0, *seconds]) / np.diff([0, *tokens]), seconds
+    return columns | {
+        "increase_bytes": [cost.peak_bytes - cost.program_bytes for cost in costs],
+        "seconds_per_token": list(map(float, each)),
+        "cumulative_seconds": list(map(float, total)),
+        "integrated": mixer == TRANSFORMER,
+    }
+
+
+def _count(tree) -> int:
+    return count_parameters(eqx.filter(tree, eqx.is_array))

@@ -1,0 +1,81 @@
+"""The pictures of docs/conversions.md: weights of every conversion, how long a growing GRU lasts, what fewer neurons lose."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.progress import track
+
+from ...convert import to_gated_rnn, to_gru, to_lru, to_lstm
+from ...convert.growing_gru import error_by_token
+from ...convert.minimal_memory import best_fit, least_loss
+from ...layers import LinearSelfAttention
+from ...report.pictures import draw_layers, draw_lines, draw_weights
+from ...report.provenance import write_json
+from .table3 import of_rank
+
+GROWTHS = (10.0, 1e3, 1e5)
+GROWN_TOKENS, SUMMED_TOKENS = 400, 10_000
+MEMORIES = range(7)
+
+
+def draw(out: Path | str, *, seed: int = 0, progress: bool = True) -> dict[str, dict[str, Any]]:
+    """Write all pictures, and conversions.json with the figures behind them, to `out`. Returns these figures."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with jax.enable_x64(True):
+        attention = LinearSelfAttention(2, 2, key=jax.random.key(seed))
+        draw_weights({form: to_gated_rnn(attention, form) for form in ("paper", "compact")}, folder / "gated-rnn.png")
+        networks = {
+            "lru-out": to_lru(attention, "out"),
+            "lru-in-out": to_lru(attention, "in-out"),
+            "lru-in-skip": to_lru(attention, "in-skip"),
+            "lstm": to_lstm(attention),
+            "gru": to_gru(attention, tokens=256),
+        }
+        for name, network in networks.items():
+            draw_layers(network, folder / f"{name}.png")
+
+        errors = {f"growing by {growth:,.0f} a token": error_by_token(growth, GROWN_TOKENS, seed) for growth in GROWTHS}
+        errors[f"running sums, made for {SUMMED_TOKENS:,} tokens"] = _error_of_sums(seed)
+        errors["running sums, made for 100 tokens"] = _error_of_sums(seed, 100)
+        smooth = {name: _running_rms(error) for name, error in errors.items()}
+
+        low = of_rank(2, 4, seed)
+        memory = {
+            "best found": [best_fit(low, n) for n in track(MEMORIES, "fitting", disable=not progress)],
+            "lower bound": [least_loss(low, n) for n in MEMORIES],
+        }
+    draw_lines(
+        {name: (np.arange(1, len(error) + 1), error) for name, error in smooth.items()},
+        folder / "gru-error.png",
+        xlabel="token",
+        ylabel="relative error",
+    )
+    draw_lines(
+        {name: (np.array(MEMORIES), np.maximum(part, 1e-16)) for name, part in memory.items()},
+        folder / "memory.png",
+        xlabel="memory neurons",
+        ylabel="part of the memory that is lost",
+        log_x=False,
+    )
+    lasting = {name: [int(np.argmax(error > 0.3)) or len(error)] for name, error in smooth.items()}
+    figures: dict[str, dict[str, Any]] = {"memory": memory, "tokens until the error is 0.3": lasting}
+    write_json(folder / "conversions.json", {"seed": seed} | figures)
+    return figures
+
+
+def _error_of_sums(seed: int, made_for: int = SUMMED_TOKENS) -> np.ndarray:
+    """The error of attention as GRU layers at every token, relative to the size of the outputs so far."""
+    attention = LinearSelfAttention(4, 4, key=jax.random.key(seed))
+    network = to_gru(attention, tokens=made_for)
+    xs = jax.random.normal(jax.random.key(seed), (SUMMED_TOKENS, 4))
+    truth, ours = (np.asarray(jax.jit(lambda xs, layer=layer: layer(xs))(xs)) for layer in (attention, network))
+    return np.linalg.norm(ours - truth, axis=1) / _running_rms(np.linalg.norm(truth, axis=1))
+
+
+def _running_rms(error: np.ndarray, width: int = 9) -> np.ndarray:
+    """The root mean square over `width` tokens."""
+    padded = np.pad(error**2, (width - 1, 0), mode="edge")
+    return np.sqrt(np.convolve(padded, np.full(width, 1 / width), mode="valid"))

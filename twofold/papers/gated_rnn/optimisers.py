@@ -1,0 +1,203 @@
+"""How fast a student finds its teacher: optimisers, sizes and curricula at equal wall time (docs/training.md)."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.progress import track
+from rich.table import Table
+
+from ...discover import decompile
+from ...errors import InputError
+from ...layers import GatedRNN, LinearSelfAttention
+from ...report.pictures import draw_lines
+from ...report.provenance import write_json
+from ...tasks.students.teacher_student import LeastSquares, Recipe, imitation_loss, sample_tokens
+from ...train import fit
+from .table1 import TOKENS, Curve, first_to_succeed
+
+PROBE = 1000
+"""Steps that the speed is measured over."""
+SMALL = Recipe(hidden_size=40, gate_size=40, time=12, learning_rate=5e-3, final_learning_rate=5e-8, b2=0.99)
+
+
+class Contestant(NamedTuple):
+    """What became of one way of training."""
+
+    curve: Curve
+    """Losses on what was trained on."""
+    steps: int
+    loss: float
+    """On fresh sequences of 32 tokens."""
+    residual: float
+    """Of `decompile`."""
+
+
+Way = Callable[[LinearSelfAttention, float, int], tuple[GatedRNN, Curve, int]]
+"""From a teacher, seconds and a seed to a student, how its loss fell, and the steps taken."""
+
+
+def compare(*, seconds: float = 60.0, seed: int = 0, out: Path | str, progress: bool = True) -> dict[str, Contestant]:
+    """Train a student in each of the `WAYS` for about so many seconds; write training.json and training.png to `out`."""
+    if not seconds > 0:
+        raise InputError(f"seconds is {seconds}; it must be positive")
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    teacher = LinearSelfAttention(4, 4, key=jax.random.key(seed))
+    results = {}
+    for name, way in track(WAYS.items(), "training", disable=not progress):
+        results[name] = _measured(*way(teacher, seconds, seed), teacher)
+    draw_lines(
+        {name: (r.curve.seconds, r.curve.losses) for name, r in results.items()},
+        folder / "training.png",
+        xlabel="seconds",
+        ylabel="training loss",
+    )
+    write_json(
+        folder / "training.json", {"seconds": seconds, "seed": seed, "ways": {n: _told(r) for n, r in results.items()}}
+    )
+    return results
+
+
+def table(results: dict[str, Contestant]) -> Table:
+    """The losses, the best last."""
+    shown = Table(title="A student of attention, d = 4")
+    for column in ("", "steps", "seconds", f"loss, {TOKENS} tokens", "residual of decompile"):
+        shown.add_column(column, justify="left" if column == "" else "right")
+    for name, r in sorted(results.items(), key=lambda item: -item[1].loss):
+        shown.add_row(name, f"{r.steps:,}", f"{r.curve.seconds[-1]:.0f}", f"{r.loss:.1e}", f"{r.residual:.1e}")
+    return shown
+
+
+def _measured(student: GatedRNN, curve: Curve, steps: int, teacher: LinearSelfAttention) -> Contestant:
+    with jax.enable_x64(student.readout.dtype == jnp.float64):
+        teacher = jax.tree.map(lambda x: jnp.asarray(x, student.readout.dtype), teacher)
+        xs = sample_tokens(jax.random.key(2**31 - 1), TOKENS, 4096, teacher.in_size)
+        loss = float(jax.jit(imitation_loss)(student, teacher, xs))
+        return Contestant(curve, steps, loss, decompile(student).residual)
+
+
+def _told(result: Contestant) -> dict[str, Any]:
+    curve = {name: [float(f"{x:.4g}") for x in values] for name, values in result.curve._asdict().items()}
+    return {"steps": result.steps, "loss": result.loss, "residual": result.residual} | curve
+
+
+def _descent(recipe: Recipe, optimiser: Callable[[Recipe], optax.GradientTransformation] = Recipe.optimiser) -> Way:
+    """Gradient descent by a recipe whose schedule is fitted into the time."""
+    return _curriculum([recipe.time], recipe, optimiser)
+
+
+def _curriculum(
+    lengths: list[int],
+    recipe: Recipe,
+    optimiser: Callable[[Recipe], optax.GradientTransformation] = Recipe.optimiser,
+) -> Way:
+    """Gradient descent on sequences of one length after the other, each with a schedule and a share of the time."""
+
+    def way(teacher, seconds, seed):
+        stacked = jax.tree.map(lambda x: x[None], (recipe.student(jax.random.key(seed + 1)), teacher))
+        students, teachers = stacked
+        times, losses, start, taken = [], [], 0.0, 0
+        for length in lengths:
+            at = recipe._replace(time=length)
+
+            def trained(steps, records, students=students, at=at):
+                this = at._replace(steps=steps)
+                return fit(
+                    this.loss,
+                    students,
+                    teachers,
+                    optimiser=optimiser(this),
+                    steps=steps,
+                    key=jax.random.key(seed + 2),
+                    records=records,
+                    progress=False,
+                )
+
+            slow, fast = trained(PROBE, 1), trained(3 * PROBE, 1)
+            speed = 2 * PROBE / max(fast.seconds - slow.seconds, 1e-3)  # The rest of it is compilation.
+            steps = max(int(speed * seconds / len(lengths)), 1)
+            found = trained(steps, 200)
+            taken += steps
+            students = found.models
+            records = found.losses.shape[1]
+            times.append(start + found.seconds * np.arange(1, records + 1) / records)
+            losses.append(found.losses[0])
+            start = times[-1][-1]
+        return jax.tree.map(lambda x: x[0], students), Curve(np.concatenate(times), np.concatenate(losses)), taken
+
+    return way
+
+
+def _muon(recipe: Recipe) -> optax.GradientTransformation:
+    decay = recipe.final_learning_rate / recipe.learning_rate
+    return optax.contrib.muon(optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps, alpha=decay))
+
+
+def _lbfgs(recipe: Recipe, batch: int = 256) -> Way:
+    """Optax's L-BFGS on one fixed batch, in float64."""
+
+    def way(teacher, seconds, seed):
+        with jax.enable_x64(True):
+            student = recipe.student(jax.random.key(seed + 1))
+            student, teacher = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (student, teacher))
+            xs = sample_tokens(jax.random.key(seed + 2), recipe.time, batch, recipe.size)
+            optimiser = optax.lbfgs(memory_size=50)
+
+            def loss(student):
+                return imitation_loss(student, teacher, xs)
+
+            @jax.jit
+            def ten_steps(carry, _):
+                def step(carry, _):
+                    student, state = carry
+                    value, slope = optax.value_and_grad_from_state(loss)(student, state=state)
+                    update, state = optimiser.update(slope, state, student, value=value, grad=slope, value_fn=loss)
+                    return (optax.apply_updates(student, update), state), value
+
+                carry, values = jax.lax.scan(step, carry, length=10)
+                return carry, values[-1]
+
+            carry, start = (student, optimiser.init(student)), time.perf_counter()
+            times: list[float] = []
+            losses: list[float] = []
+            while not times or times[-1] < seconds:
+                carry, value = ten_steps(carry, None)
+                losses.append(float(value))
+                times.append(time.perf_counter() - start)
+            return carry[0], Curve(np.array(times), np.array(losses)), 10 * len(times)
+
+    return way
+
+
+def _least_squares(recipe: LeastSquares) -> Way:
+    """`finetune` from random weights; ends by itself."""
+
+    def way(teacher, seconds, seed):
+        keys = jax.random.split(jax.random.key(seed + 1), recipe.starts)
+        students = [recipe.student(key) for key in keys]
+        with jax.enable_x64(True):
+            students, teacher = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (students, teacher))
+            network, curve = first_to_succeed(recipe, students, teacher, progress=False)
+            return network, curve, len(curve.losses) - 1
+
+    return way
+
+
+WAYS: dict[str, Way] = {
+    "AdamW, 100 + 100, 32 tokens": _descent(Recipe()),
+    "AdamW, 100 + 100, 32 tokens, b2 = 0.99": _descent(Recipe(b2=0.99)),
+    "AdamW, 40 + 40, 12 tokens": _descent(SMALL._replace(b2=0.999)),
+    "AdamW, 40 + 40, 12 tokens, b2 = 0.99": _descent(SMALL),
+    "AdamW, 40 + 40, 4, 8, 16 tokens in turn, b2 = 0.99": _curriculum([4, 8, 16], SMALL),
+    "Muon, 40 + 40, 12 tokens": _descent(SMALL, _muon),
+    "L-BFGS, 40 + 40, 12 tokens": _lbfgs(SMALL),
+    "Levenberg-Marquardt, 20 + 20, 8 tokens": _least_squares(LeastSquares(gate_size=20, steps=200, starts=1)),
+    "Levenberg-Marquardt, 20 + 30, 8 tokens": _least_squares(LeastSquares()),
+}
+"""By name: sizes are hidden neurons + gate rows."""

@@ -1,0 +1,60 @@
+"""What a gated RNN makes of the examples and the question of a regression task: a polynomial in sums over the examples."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ...discover import collected
+from ...layers import GatedRNN
+
+
+class Polynomial(NamedTuple):
+    """Of the first output, at the question (x, 0), whose y is not a variable then.
+
+    z~ = (x, y, 1) is an example, S = sum z~ z~^T over all examples, x~ = (x, 1) the question. Pairs of indices of z~ are
+    in the order of `np.triu_indices`; each monomial has one coefficient.
+    """
+
+    mixed: Float[np.ndarray, "pairs pairs"]
+    """Of S_ab x~_c x~_d, by (a, b) and (c, d)."""
+    examples: Float[np.ndarray, "pairs pairs"]
+    """Of S_ab S_cd, each once."""
+    question: Float[np.ndarray, " monomials"]
+    """Of four factors of x~."""
+
+
+def polynomial_at_question(rnn: GatedRNN, in_size: int, time: int) -> Polynomial:
+    """That of the network after `time` examples. lambda^lag counts with its mean over the lags of the examples."""
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = (
+        np.asarray(w, np.float64) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
+    )
+    forms = np.einsum("na,nb->nab", w_in_m, w_in_x)
+    forms = (forms + np.swapaxes(forms, 1, 2)) / 2
+    kept = np.mean(lam ** np.arange(1, time + 1)[:, None], 0)
+    constant = rnn.in_size
+    branches = []
+    for w in (w_out_m, w_out_x):
+        past, now = np.tensordot(w * kept, forms, 1), np.tensordot(w, forms, 1)
+        now[:, in_size:constant], now[:, :, in_size:constant] = 0, 0
+        # The sum of 1 * 1 is known: it is no variable.
+        now[:, constant, constant] += time * past[:, constant, constant]
+        past[:, constant, constant] = 0
+        branches.append((past, now))
+    (past_m, now_m), (past_x, now_x) = branches
+
+    def products(m, x):
+        return np.einsum("g,gi,gj->ij", readout[0], _by_pairs(m), _by_pairs(x))
+
+    both = products(past_m, past_x)
+    return Polynomial(
+        mixed=products(past_m, now_x) + products(past_x, now_m),
+        examples=np.triu(both) + np.tril(both, -1).T,
+        question=collected(np.einsum("g,gab,gcd->abcd", readout[0], now_m, now_x)[None])[0],
+    )
+
+
+def _by_pairs(forms: Float[np.ndarray, "g v v"]) -> Float[np.ndarray, "g pairs"]:
+    """The coefficients of symmetric forms by pairs of indices."""
+    i, j = np.triu_indices(forms.shape[1])
+    return forms[:, i, j] * np.where(i == j, 1, 2)

@@ -1,0 +1,120 @@
+"""Linear regression in context: each sequence is a task of its own, solved from its examples (paper A, section 4)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray, Scalar
+
+from ...errors import InputError
+from ...layers import GatedRNN, LinearSelfAttention
+from ...layers.layer import Layer
+from ...train import adamw_cosine
+
+WIDTH = 3**0.5
+"""Inputs are uniform between -sqrt 3 and sqrt 3: mean 0, variance 1, fourth moment 9/5."""
+
+
+class Recipe(NamedTuple):
+    """Sizes and optimisation of a run. The defaults are the paper's (its appendix C.1)."""
+
+    time: int = 12
+    """T, the examples before the question."""
+    in_size: int = 3
+    out_size: int = 3
+    hidden_size: int = 80
+    gate_size: int = 80
+    """The paper states the hidden neurons only."""
+    batch: int = 64
+    steps: int = 300_000
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    b2: float = 0.999
+    weight_decay: float = 1e-4
+
+    def student(self, key: PRNGKeyArray) -> GatedRNN:
+        """A random network."""
+        return GatedRNN(
+            self.in_size + self.out_size,
+            self.out_size,
+            hidden_size=self.hidden_size,
+            gate_size=self.gate_size,
+            key=key,
+        )
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """That of the paper, with this recipe's figures."""
+        return adamw_cosine(
+            self.steps,
+            learning_rate=self.learning_rate,
+            final_learning_rate=self.final_learning_rate,
+            b2=self.b2,
+            weight_decay=self.weight_decay,
+        )
+
+    def tasks(
+        self, key: PRNGKeyArray, batch: int, variance: float = 1.0
+    ) -> tuple[Float[Array, "batch time_plus_1 in_plus_out"], Float[Array, "batch out"]]:
+        """Fresh sequences and answers: see `sample_tasks`."""
+        return sample_tasks(key, batch, time=self.time, in_size=self.in_size, out_size=self.out_size, variance=variance)
+
+    def loss(self, student: Layer, data: None, key: PRNGKeyArray) -> Scalar:
+        """The loss on one fresh batch."""
+        return regression_loss(student, *self.tasks(key, self.batch))
+
+
+def sample_tasks(
+    key: PRNGKeyArray, batch: int, *, time: int = 12, in_size: int = 3, out_size: int = 3, variance: float = 1.0
+) -> tuple[Float[Array, "batch time_plus_1 in_plus_out"], Float[Array, "batch out"]]:
+    """Sequences of examples and a question, and the answers (paper A, appendix C).
+
+    Tokens are (x_t, y_t) with y_t = W x_t for t = 1..time, and then (x, 0), the question; the answer is W x. Entries of W
+    are N(0, variance / in_size); the paper validates with a variance of 2.
+    """
+    for name, size in (("batch", batch), ("time", time), ("in_size", in_size), ("out_size", out_size)):
+        if size < 1:
+            raise InputError(f"{name} is {size}; it must be at least 1")
+    of_weights, of_inputs = jax.random.split(key)
+    w = jax.random.normal(of_weights, (batch, out_size, in_size)) * (variance / in_size) ** 0.5
+    xs = jax.random.uniform(of_inputs, (batch, time + 1, in_size), minval=-WIDTH, maxval=WIDTH)
+    ys = jnp.einsum("noi,nti->nto", w, xs)
+    asked = jnp.arange(time + 1)[:, None] == time
+    return jnp.concatenate([xs, jnp.where(asked, 0, ys)], 2), ys[:, -1]
+
+
+def regression_loss(
+    model: Layer, tokens: Float[Array, "batch time_plus_1 features"], answers: Float[Array, "batch out"]
+) -> Scalar:
+    """Half the mean squared error of the outputs at the questions."""
+    return jnp.mean((predictions(model, tokens) - answers) ** 2) / 2
+
+
+def predictions(model: Layer, tokens: Float[Array, "batch time_plus_1 features"]) -> Float[Array, "batch out"]:
+    """The outputs at the last tokens, the questions."""
+
+    def predict(xs):
+        state, _ = model.prefill(model.init_state(), xs[:-1])  # whose outputs, not being used, are not computed
+        return model.step(state, xs[-1])[1]
+
+    return jax.vmap(predict)(tokens)
+
+
+def optimal_step(time: int = 12, in_size: int = 3) -> float:
+    """eta*, the step size of the one gradient step from W = 0 that predicts best: 1 / (T + d_x - 1/5).
+
+    The prediction is eta * sum_t y_t x_t^T x. For W of variance 1/d_x and these inputs its loss is
+    (eta^2 T (T + d_x - 1/5) - 2 eta T + 1) / 2.
+    """
+    return 1 / (time + in_size - 1 / 5)
+
+
+def loss_of_step(step: float, time: int = 12, in_size: int = 3) -> float:
+    """The expected loss of one gradient step of any size, in closed form; (1 - T eta*) / 2 for the best."""
+    return (step**2 * time * (time + in_size - 1 / 5) - 2 * step * time + 1) / 2
+
+
+def gradient_step(step: float, in_size: int = 3, out_size: int = 3) -> LinearSelfAttention:
+    """One gradient step as attention: values read eta * y, keys and queries read x."""
+    x, y = jnp.split(jnp.eye(in_size + out_size), [in_size])
+    return LinearSelfAttention.from_weights(step * y, x, x)
