@@ -1,0 +1,89 @@
+"""What the pages say is so: their code runs as a reader would run it, and their links and tables lead where they should."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(language: str) -> list:
+    """The code blocks of a language on all pages, each with a name for the test's output."""
+    return [
+        pytest.param(code, id=f"{name_of(page)}-{number}")
+        for page in PAGES
+        for number, (found, code) in enumerate(BLOCK.findall(page.read_text()), 1)
+        if found == language
+    ]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings make."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> list[str]:
+    return LINK.findall(BLOCK.sub("", page.read_text()))
+
+
+def broken(page: Path, link: str) -> bool:
+    """Whether a link leads to no file, or to no heading of it. Links to other sites are not followed."""
+    if link.startswith(("http://", "https://")):
+        return False
+    path, _, anchor = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    return not target.exists() or bool(anchor and anchor not in anchors(target))
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_a_python_block_runs_in_a_process_of_its_own(code, tmp_path):
+    """As users have it: no environment variables, float32, the default implementation, XLA's own settings."""
+    ours = ("TWOFOLD_", "JAX_", "XLA_", "OPENBLAS_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_block_is_of_a_kind_that_is_tested_or_only_shown():
+    assert {language for page in PAGES for language, _ in BLOCK.findall(page.read_text())} <= {"python", "sh", "text"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files_and_headings(page):
+    assert [link for link in links(page) if broken(page, link)] == []
+
+
+def test_the_links_are_found_and_a_broken_one_is_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A heading, here\n\n[a](page.md#a-heading-here) [b](page.md#elsewhere) ![c](gone.png)\n")
+    assert [link for link in links(page) if broken(page, link)] == ["page.md#elsewhere", "gone.png"]
+    assert sum(len(links(page)) for page in PAGES) > 30
+
+
+def test_the_index_leads_to_every_page():
+    """Every page of docs can be reached from docs/index.md, and the index itself from the README."""
+    index = ROOT / "docs" / "index.md"
+    listed = {(index.parent / link.partition("#")[0]).resolve() for link in links(index)}
+    assert {page for page in PAGES if page != index} <= listed
+    assert "docs/index.md" in links(ROOT / "README.md")
+
+
+def test_the_tables_of_the_tasks_are_those_of_the_results():
+    shown = (ROOT / "docs" / "tasks.md").read_text()
+    tables = re.split(r"^### ", (ROOT / "results" / "settings" / "settings.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(tables) == 16
+    for table in tables:
+        assert table.strip() in shown
