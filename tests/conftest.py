@@ -1,16 +1,12 @@
-"""Settings and laws that all tests share: float64 references, checked shapes, closeness, gradients, memory."""
+"""Settings and laws that all tests share: float64 references, checked shapes, closeness, gradients, memory.
+
+The tests run in two ways. By default float64 is on for the references, types and shapes are checked at run time, and XLA
+compiles quickly rather than well. With `pytest --plain` nothing is set: tests then run as users do, in float32, with XLA's
+own settings, and without checks.
+"""
 
 import os
 from itertools import count, pairwise
-
-# Compiled quickly rather than well: most of the time of the tests is XLA's. The same operations in the same order.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
-)
-# The workers of pytest take the cores. More threads, of NumPy's BLAS, would spin there waiting for each other.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +16,27 @@ import pytest
 from hypothesis import settings
 from jax import lax
 
-jax.config.update("jax_enable_x64", True)  # For the references; every test names the dtype it gives to twofold.
-jaxtyping.install_import_hook("twofold", "beartype.beartype")  # Stays installed: twofold is imported after this file.
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--plain", action="store_true", help="run as users do: float32, XLA's defaults, no checks of types"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--plain"):
+        return
+    # Compiled quickly rather than well: most of the time of the tests is XLA's. The same operations in the same order.
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
+    # The workers of pytest take the cores. More threads, of NumPy's BLAS, would spin there waiting for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    jax.config.update("jax_enable_x64", True)  # For the references; every test names the dtype it gives to twofold.
+    jaxtyping.install_import_hook("twofold", "beartype.beartype")  # Stays installed: twofold is imported after this.
+
 
 settings.register_profile("twofold", deadline=None, derandomize=True, max_examples=15)  # Each new shape is compiled.
 settings.load_profile("twofold")
