@@ -78,7 +78,7 @@ def softmax_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> 
     """`compiled`: whether torch.compile takes part."""
 
     def twofold(implementation):
-        return lambda scores, values: softmax_scan(scores, values, implementation=implementation)[0]
+        return lambda scores, values: softmax_scan(scores, values, implementation=implementation)[1]
 
     def task():
         scores, values, random = normal(shape[:3], shape, shape)
@@ -130,7 +130,7 @@ def kv_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
     batch, time, heads, dim = shape
 
     def twofold(implementation):
-        return lambda q, k, v: kv_scan(q, k, v, implementation=implementation)[0]
+        return lambda q, k, v: kv_scan(q, k, v, implementation=implementation)[1]
 
     def task():
         q, k, v, random = normal(shape, shape, shape, shape)

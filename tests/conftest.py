@@ -134,14 +134,14 @@ def segments_are_independent(assert_close):
     """`segments_are_independent(scan, *tokens, lengths=..., poisoned=...)`: in a packed sequence each segment has the
     outputs and gradients that it has alone, and the last leaves its state, even if the second is all NaN and inf.
 
-    `scan(*tokens, resets)` returns the outputs and the last state. The loss is over all outputs, the bad ones too.
+    `scan(*tokens, resets)` returns the last state and the outputs. The loss is over all outputs, the bad ones too.
     """
 
     def check(scan, *tokens, lengths, poisoned):
         @jax.jit
         def results(tokens, resets):
             def loss(tokens):
-                out, state = scan(*tokens, resets)
+                state, out = scan(*tokens, resets)
                 return _square(out), (out, state)
 
             gradients, (out, state) = jax.grad(loss, has_aux=True)(tokens)

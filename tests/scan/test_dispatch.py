@@ -23,13 +23,13 @@ from twofold.scan import (
 TOKENS = np.ones((3, 2, 4))
 SCANS = {
     "linear_scan": lambda name, x=TOKENS: linear_scan(x, x, implementation=name),
-    "softmax_scan": lambda name, x=TOKENS: softmax_scan(x[..., 0], x, implementation=name)[0],
-    "softmax_fold": lambda name, x=TOKENS: softmax_fold(x[0], x, x, implementation=name)[0],
-    "kv_scan": lambda name, x=TOKENS: kv_scan(x, x, x, implementation=name)[0],
+    "softmax_scan": lambda name, x=TOKENS: softmax_scan(x[..., 0], x, implementation=name)[1],
+    "softmax_fold": lambda name, x=TOKENS: softmax_fold(x[0], x, x, implementation=name)[1],
+    "kv_scan": lambda name, x=TOKENS: kv_scan(x, x, x, implementation=name)[1],
     "lstm_scan": lambda name, x=TOKENS: lstm_scan(
         x[:, 0], x[0, 0, :, None], (x[0, 0, :1], x[0, 0, :1]), implementation=name
-    )[0],
-    "gru_scan": lambda name, x=TOKENS: gru_scan(x[:, 0, :3], x[0, 0, :3, None], x[0, 0, :1], implementation=name)[0],
+    )[1],
+    "gru_scan": lambda name, x=TOKENS: gru_scan(x[:, 0, :3], x[0, 0, :3, None], x[0, 0, :1], implementation=name)[1],
 }
 WITH_KERNELS = [name for name, dtypes in _dispatch.KERNELS.items() if dtypes]
 

@@ -26,7 +26,7 @@ def recurrence(inputs, v, h, b_n=None, *, resets=None):
         of_h = jnp.sum(v_h * (r * h), 1) if b_n is None else r * (jnp.sum(v_h * h, 1) + b_n)
         h = (1 - z) * h + z * jnp.tanh(x_h + of_h)
         outputs.append(h)
-    return jnp.stack(outputs), h
+    return h, jnp.stack(outputs)
 
 
 def scan(inputs, v, h, b_n=None, *, resets=None):
@@ -49,17 +49,17 @@ def arguments(normal, request):
 @pytest.mark.parametrize(("time", "size", "resets"), [(1, 3, [True]), (1, 1, [False]), (5, 3, None), (5, 2, RESETS)])
 def test_outputs_are_those_of_the_recurrence(arguments, assert_close, dtype, time, size, resets):
     args, resets = arguments(time, size, dtype), None if resets is None else np.array(resets)
-    h, last = jax.jit(scan)(*args, resets=resets)
+    last, h = jax.jit(scan)(*args, resets=resets)
     assert h.dtype == last.dtype == dtype
-    assert_close((h, last), recurrence(*(x.astype(np.float64) for x in args), resets=resets))
+    assert_close((last, h), recurrence(*(x.astype(np.float64) for x in args), resets=resets))
 
 
 def test_no_token_leaves_the_state(arguments, assert_close):
     args = arguments(0)
-    h, last = scan(*args)
+    last, h = scan(*args)
     assert h.shape == (0, 3)
     assert_close(last, args[2])
-    of_v, of_h = jax.grad(lambda v, h: scan(args[0], v, h, *args[3:])[1].sum(), (0, 1))(*args[1:3])
+    of_v, of_h = jax.grad(lambda v, h: scan(args[0], v, h, *args[3:])[0].sum(), (0, 1))(*args[1:3])
     assert_close((of_v, of_h), (np.zeros((9, 3)), np.ones(3)))
 
 
@@ -105,10 +105,10 @@ def test_state_before_a_reset_is_forgotten(arguments, assert_close, bad):
     @jax.jit
     @partial(jax.value_and_grad, argnums=(0, 1))
     def loss(v, h):
-        return scan(inputs, v, h, *b_n, resets=np.array([True, False, False]))[0].sum()
+        return scan(inputs, v, h, *b_n, resets=np.array([True, False, False]))[1].sum()
 
     value, (of_v, of_h) = loss(v, h * bad)
-    expected = jax.value_and_grad(lambda v: recurrence(inputs, v, 0 * h, *b_n)[0].sum())(v)
+    expected = jax.value_and_grad(lambda v: recurrence(inputs, v, 0 * h, *b_n)[1].sum())(v)
     assert_close((value, of_v, of_h), (*expected, np.zeros(3)))
 
 
@@ -120,7 +120,7 @@ def test_saturated_gates_are_finite_and_pass_exact_limits(arguments, dtype):
     args[0] = (1e4 * np.repeat(signs, 3, axis=1) + args[0]).astype(dtype)
     (value, hs), gradients = jax.jit(
         jax.value_and_grad(
-            lambda *args: (lambda h: (h.sum(), h))(scan(*args)[0]), tuple(range(len(args))), has_aux=True
+            lambda *args: (lambda h: (h.sum(), h))(scan(*args)[1]), tuple(range(len(args))), has_aux=True
         )
     )(*args)
     assert np.isfinite(value)

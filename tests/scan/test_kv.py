@@ -30,7 +30,7 @@ def recurrence(q, k, v, state, resets=None):
         return state, jnp.einsum("hk,hkv->hv", q, state)
 
     state, out = lax.scan(step, state, (q, k, v, np.zeros(len(q), bool) if resets is None else resets))
-    return out, state
+    return state, out
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +82,9 @@ def test_state_is_zero_if_not_given(assert_close, problem):
 @given(cut=st.sampled_from([0, 1, 63, 64, 130]))
 def test_split_anywhere_equals_whole(assert_close, problem, cut):
     *tokens, state = problem(130)
-    early, between = run(*(x[:cut] for x in tokens), state)
-    late, last = run(*(x[cut:] for x in tokens), between)
-    assert_close((np.concatenate([early, late]), last), run(*tokens, state))
+    between, early = run(*(x[:cut] for x in tokens), state)
+    last, late = run(*(x[cut:] for x in tokens), between)
+    assert_close((last, np.concatenate([early, late])), run(*tokens, state))
 
 
 @pytest.mark.parametrize("poisoned", [False, True], ids=["finite", "poisoned"])
@@ -102,7 +102,7 @@ def test_gradient_of_later_tokens_does_not_see_a_poisoned_segment(assert_close, 
     poisoned = [x.copy() for x in tokens]
     for x in poisoned:
         x[:40, 0], x[:40, 1] = np.nan, np.inf
-    gradient = jax.jit(jax.grad(lambda tokens, resets: jnp.sum(kv_scan(*tokens, resets=resets)[0][-30:] ** 2)))
+    gradient = jax.jit(jax.grad(lambda tokens, resets: jnp.sum(kv_scan(*tokens, resets=resets)[1][-30:] ** 2)))
     actual = gradient(poisoned, np.arange(70) == 40)
     assert_close([x[40:] for x in actual], gradient([x[40:] for x in tokens], None))
 
@@ -115,17 +115,17 @@ def test_state_before_a_reset_is_forgotten(assert_close, problem):
     @jax.jit
     @jax.value_and_grad
     def loss(state):
-        return kv_scan(*tokens, state, resets=resets)[0].sum()
+        return kv_scan(*tokens, state, resets=resets)[1].sum()
 
     out, gradient = loss(bad)
-    assert_close(out, recurrence(*tokens, np.zeros_like(state))[0].sum())
+    assert_close(out, recurrence(*tokens, np.zeros_like(state))[1].sum())
     assert_close(gradient, np.zeros_like(state))
 
 
 def test_memory_of_the_gradient_grows_with_time_alone(temporary_bytes):
     def gradient(*args):
         resets = args[0][:, 0, 0] > 1
-        return jax.grad(lambda args: jnp.sum(kv_scan(*args, resets=resets)[0]))(args)
+        return jax.grad(lambda args: jnp.sum(kv_scan(*args, resets=resets)[1]))(args)
 
     short, long = (temporary_bytes(gradient, *[(time, 2, 64)] * 3) for time in (2048, 8192))
     assert long <= 4.1 * short

@@ -105,7 +105,7 @@ def test_reset_is_a_fresh_start(normal, segments_are_independent, reverse, poiso
 
     def scan(a, b, resets):
         h = linear_scan(a[order], b[order], reverse=reverse, resets=None if resets is None else resets[order])[order]
-        return h, h[-1]
+        return h[-1], h
 
     segments_are_independent(scan, normal("a", 9, 2, 1), normal("b", 9, 2, 3), lengths=(4, 1, 4), poisoned=poisoned)
 

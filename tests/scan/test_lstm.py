@@ -24,7 +24,7 @@ def recurrence(inputs, v, h, c, *, resets=None):
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(g) * jnp.tanh(candidate)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         outputs.append(h)
-    return jnp.stack(outputs), LSTMState(h, c)
+    return LSTMState(h, c), jnp.stack(outputs)
 
 
 def scan(inputs, v, h, c, *, resets=None):
@@ -44,18 +44,18 @@ def arguments(normal):
 @pytest.mark.parametrize(("time", "size", "resets"), [(1, 3, [True]), (1, 1, [False]), (5, 3, None), (5, 2, RESETS)])
 def test_outputs_are_those_of_the_recurrence(arguments, assert_close, dtype, time, size, resets):
     args, resets = arguments(time, size, dtype), None if resets is None else np.array(resets)
-    h, last = jax.jit(scan)(*args, resets=resets)
+    last, h = jax.jit(scan)(*args, resets=resets)
     assert h.dtype == last.h.dtype == last.c.dtype == dtype
-    assert_close((h, last), recurrence(*(x.astype(np.float64) for x in args), resets=resets))
+    assert_close((last, h), recurrence(*(x.astype(np.float64) for x in args), resets=resets))
 
 
 @pytest.mark.parametrize("resets", [None, np.zeros(0, bool)], ids=["none", "empty"])
 def test_no_token_leaves_the_state(arguments, assert_close, resets):
     args = arguments(0)
-    h, last = scan(*args, resets=resets)
+    last, h = scan(*args, resets=resets)
     assert h.shape == (0, 3)
     assert_close(last, LSTMState(*args[2:]))
-    of_v, of_h = jax.grad(lambda v, h: scan(args[0], v, h, args[3])[1].h.sum(), (0, 1))(*args[1:3])
+    of_v, of_h = jax.grad(lambda v, h: scan(args[0], v, h, args[3])[0].h.sum(), (0, 1))(*args[1:3])
     assert_close((of_v, of_h), (np.zeros((12, 3)), np.ones(3)))
 
 
@@ -89,7 +89,7 @@ def test_third_derivative_along_the_weights(arguments, assert_close):
 
     def third(f):
         def along(s):
-            return f(inputs, v * s, h, c)[0].sum()
+            return f(inputs, v * s, h, c)[1].sum()
 
         return jax.jit(jax.grad(jax.grad(jax.grad(along))))(1.0)
 
@@ -112,10 +112,10 @@ def test_state_before_a_reset_is_forgotten(arguments, assert_close):
     @jax.jit
     @partial(jax.value_and_grad, argnums=(1, 2, 3))
     def loss(inputs, v, h, c):
-        return scan(inputs, v, h, c, resets=np.array([True, False, False]))[0].sum()
+        return scan(inputs, v, h, c, resets=np.array([True, False, False]))[1].sum()
 
     value, (of_v, *of_state) = loss(inputs, v, h * np.nan, c * np.inf)
-    expected = jax.value_and_grad(lambda v: recurrence(inputs, v, 0 * h, 0 * c)[0].sum())(v)
+    expected = jax.value_and_grad(lambda v: recurrence(inputs, v, 0 * h, 0 * c)[1].sum())(v)
     assert_close((value, of_v, of_state), (*expected, [np.zeros(3)] * 2))
 
 
@@ -125,8 +125,8 @@ def test_saturated_gates_are_finite_and_pass_exact_limits(arguments, dtype):
     inputs, v, h, c = arguments(6, dtype=dtype)
     signs = np.array([[1, 1, 1, 1], [1, -1, 0, 1], [-1, 1, 1, -1], [-1, -1, -1, 1], [1, 1, -1, -1], [0, 0, 0, 0]])
     inputs = (1e4 * np.repeat(signs, 3, axis=1) + inputs).astype(dtype)
-    (value, (hs, _)), gradients = jax.jit(
-        jax.value_and_grad(lambda *args: (lambda out: (out[0].sum(), out))(scan(*args)), (0, 1, 2, 3), has_aux=True)
+    (value, (_, hs)), gradients = jax.jit(
+        jax.value_and_grad(lambda *args: (lambda out: (out[1].sum(), out))(scan(*args)), (0, 1, 2, 3), has_aux=True)
     )(inputs, v, h, c)
     assert np.isfinite(value)
     assert all(np.all(np.isfinite(x)) for x in gradients)

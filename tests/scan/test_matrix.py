@@ -30,7 +30,7 @@ HEADS, DIM = 2, 17  # More than a vector, and no whole number of them.
 
 def linear(a, b, h0, implementation):
     h = linear_scan(a, b, h0, implementation=implementation)
-    return h, h[-1]
+    return h[-1], h
 
 
 def linear_oracle(a, b, h0):
@@ -39,7 +39,7 @@ def linear_oracle(a, b, h0):
         return h, h
 
     last, h = lax.scan(step, h0, (a, b))
-    return h, last
+    return last, h
 
 
 def softmax(scores, values, m, c, o, implementation):
@@ -54,7 +54,7 @@ def softmax_oracle(scores, values, m, c, o):
         return (new, c, a), a / c
 
     (m, c, a), out = lax.scan(step, (m, c[:, None], c[:, None] * o), (scores, values))
-    return out, SoftmaxState(m, c[:, 0], a / c)
+    return SoftmaxState(m, c[:, 0], a / c), out
 
 
 def fold(values, keys, query, m, c, o, implementation):
@@ -63,8 +63,8 @@ def fold(values, keys, query, m, c, o, implementation):
 
 
 def fold_oracle(values, keys, query, m, c, o):
-    out, state = softmax_oracle(jnp.einsum("hk,thk->th", query, keys), values, m, c, o)
-    return out[-1], state
+    state, out = softmax_oracle(jnp.einsum("hk,thk->th", query, keys), values, m, c, o)
+    return state, out[-1]
 
 
 def kv(q, k, v, state, implementation):
@@ -78,12 +78,12 @@ def kv_oracle(q, k, v, state):
         return state, jnp.einsum("hk,hkv->hv", q, state)
 
     last, out = lax.scan(step, state, (q, k, v))
-    return out, last
+    return last, out
 
 
 def lstm(inputs, v, h, c, implementation):
-    out, last = lstm_scan(inputs, v, (h, c), implementation=implementation)
-    return out, tuple(last)
+    last, out = lstm_scan(inputs, v, (h, c), implementation=implementation)
+    return tuple(last), out
 
 
 def lstm_oracle(inputs, v, h, c):
@@ -95,7 +95,7 @@ def lstm_oracle(inputs, v, h, c):
         return (h, c), h
 
     last, out = lax.scan(step, (h, c), inputs)
-    return out, last
+    return last, out
 
 
 def gru_before(inputs, v, h, implementation):
@@ -115,7 +115,7 @@ def gru_oracle(inputs, v, b_n, h, after=True):
         return h, h
 
     last, out = lax.scan(step, h, inputs)
-    return out, last
+    return last, out
 
 
 REAL = ("float32", "float64")
@@ -246,8 +246,8 @@ for batch in (1, 3):
     z = (0.9 * jnp.exp(1j * full)).astype(jnp.complex64), values * (1 + 0.5j)
     both(lambda a, b, name: linear_scan(a, b, implementation=name), *z, batch=batch)
     both(lambda b, c, name: linear_scan(full[0, 0], b + c, implementation=name), values, values, batch=batch)
-    both(lambda s, v, name: softmax_scan(s, v, implementation=name)[0], scores, values, batch=batch)
-    both(lambda s, v, name: softmax_scan(s, v, resets=resets, implementation=name)[0], scores, values, batch=batch)
-    both(lambda q, v, name: kv_scan(q, q, v, implementation=name)[0], values / 32, values, batch=batch)
+    both(lambda s, v, name: softmax_scan(s, v, implementation=name)[1], scores, values, batch=batch)
+    both(lambda s, v, name: softmax_scan(s, v, resets=resets, implementation=name)[1], scores, values, batch=batch)
+    both(lambda q, v, name: kv_scan(q, q, v, implementation=name)[1], values / 32, values, batch=batch)
 """
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"NPROC": str(threads)}, check=True)

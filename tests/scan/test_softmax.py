@@ -27,7 +27,7 @@ def prefix_softmax(scores, values):
         weights = np.exp(scores[: t + 1] - maximum)
         total = weights.sum(0)
         out[t] = np.einsum("th,thd->hd", weights / np.where(total == 0, 1, total), values[: t + 1])
-    return out, SoftmaxState(maximum, total, [np.zeros(values.shape[1:]), *out][-1])
+    return SoftmaxState(maximum, total, [np.zeros(values.shape[1:]), *out][-1]), out
 
 
 def recurrence(scores, values, state, resets=None):
@@ -44,7 +44,7 @@ def recurrence(scores, values, state, resets=None):
     m, c, o = state
     resets = np.zeros(len(scores), bool) if resets is None else resets
     (m, c, a), out = lax.scan(step, (m, c, c[:, None] * o), (scores, values, resets))
-    return out, SoftmaxState(m, c, a / c[:, None])
+    return SoftmaxState(m, c, a / c[:, None]), out
 
 
 @pytest.fixture(scope="session")
@@ -71,15 +71,15 @@ def test_outputs_are_softmax_over_each_prefix(normal, assert_close, dtype, time,
     scores, values = scale * normal("scores", time, heads), normal("values", time, heads, dim)
     scores[:masked, 0] = -np.inf
     scores, values = scores.astype(dtype), values.astype(dtype)
-    out, state = run(scores, values)
+    state, out = run(scores, values)
     assert {x.dtype.name for x in (out, *state)} == {dtype}
-    assert_close((out, state), prefix_softmax(scores, values))
+    assert_close((state, out), prefix_softmax(scores, values))
 
 
 def test_extreme_scores_leave_no_trace_of_each_other(assert_close):
     """From -1e4 to 1e4 the earlier tokens vanish, and back again the later ones count for nothing."""
     scores, values = np.array([[-1e4], [-1e4], [1e4], [1e4], [-1e4]]), np.arange(5.0)[:, None, None]
-    assert_close(run(scores, values)[0].ravel(), np.array([0, 0.5, 2, 2.5, 2.5]))
+    assert_close(run(scores, values)[1].ravel(), np.array([0, 0.5, 2, 2.5, 2.5]))
 
 
 def test_masked_token_is_as_if_absent(assert_close, same_gradients, problem):
@@ -89,7 +89,7 @@ def test_masked_token_is_as_if_absent(assert_close, same_gradients, problem):
     scores = np.where(seen[:, None], scores, -np.inf)
 
     def masked(scores, values):
-        return softmax_scan(scores, values)[0]
+        return softmax_scan(scores, values)[1]
 
     def absent(scores, values):
         return jnp.pad(masked(scores[seen], values[seen]), [(1, 0), (0, 0), (0, 0)])[np.cumsum(seen)]
@@ -104,7 +104,7 @@ def test_shifting_all_scores_changes_nothing(normal, assert_close, problem):
     @jax.jit
     def results(scores):
         def loss(scores):
-            out, state = softmax_scan(scores, values)
+            state, out = softmax_scan(scores, values)
             return jnp.sum(normal("pull", *values.shape) * out), (out, state)
 
         return jax.grad(loss, has_aux=True)(scores)
@@ -117,9 +117,9 @@ def test_shifting_all_scores_changes_nothing(normal, assert_close, problem):
 @given(cut=st.integers(0, 9))
 def test_split_anywhere_equals_whole(assert_close, problem, cut):
     scores, values, state = problem(9)
-    early, between = run(scores[:cut], values[:cut], state)
-    late, last = run(scores[cut:], values[cut:], between)
-    assert_close((np.concatenate([early, late]), last), run(scores, values, state))
+    between, early = run(scores[:cut], values[:cut], state)
+    last, late = run(scores[cut:], values[cut:], between)
+    assert_close((last, np.concatenate([early, late])), run(scores, values, state))
 
 
 @pytest.mark.parametrize(("resets", "scale"), [((), 1.0), ((), 1e4), ((0,), 1.0), ((2, 5), 1.0)])
@@ -162,10 +162,10 @@ def test_state_before_a_reset_is_forgotten(assert_close, problem):
     @jax.jit
     @jax.value_and_grad
     def loss(state):
-        return softmax_scan(scores, values, state, resets=resets)[0].sum()
+        return softmax_scan(scores, values, state, resets=resets)[1].sum()
 
     out, gradient = loss(bad)
-    assert_close(out, prefix_softmax(scores, values)[0].sum())
+    assert_close(out, prefix_softmax(scores, values)[1].sum())
     assert_close(gradient, jax.tree.map(np.zeros_like, state))
 
 
@@ -180,7 +180,7 @@ def test_long_float32_scan_stays_near_float64(normal, scores):
     values = normal("values", time, 2, 3, dtype=np.float32)
     weights = np.exp(scores.astype(np.float64))[..., None]
     expected = np.cumsum(weights * values, 0) / np.cumsum(weights, 0)
-    assert np.max(np.abs(run(scores, values)[0] - expected)) <= 5e-5 * np.max(np.abs(values))
+    assert np.max(np.abs(run(scores, values)[1] - expected)) <= 5e-5 * np.max(np.abs(values))
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -50,5 +50,5 @@ class Aaren(Layer[SoftmaxState]):
         heads, size = self.query.shape
         w_score = jnp.einsum("hk,hki->hi", self.query, self.w_k.reshape(heads, size, self.in_size)) / size**0.5
         values = (xs @ self.w_v.T).reshape(len(xs), heads, size)
-        out, state = softmax_scan(xs @ w_score.T, values, state, resets=resets)
+        state, out = softmax_scan(xs @ w_score.T, values, state, resets=resets)
         return state, out.reshape(len(xs), heads * size) @ self.w_o.T

@@ -82,5 +82,4 @@ class GRU(Layer[Array]):
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=self.u)
         self._check(state, resets, len(xs))
-        hs, state = gru_scan(affine(self.u, self.b, xs), self.v, state, b_n=self.b_n, resets=resets)
-        return state, hs
+        return gru_scan(affine(self.u, self.b, xs), self.v, state, b_n=self.b_n, resets=resets)

@@ -76,5 +76,5 @@ class LinearSelfAttention(Layer[Array]):
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=self.w_v)
         v, k, q = (jnp.einsum("hri,ti->thr", w, xs) for w in (self.w_v, self.w_k, self.w_q))
-        out, state = kv_scan(q, k, v, state, resets=resets)
+        state, out = kv_scan(q, k, v, state, resets=resets)
         return state, jnp.sum(out, 1)

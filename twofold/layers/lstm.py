@@ -67,8 +67,7 @@ class LSTM(Layer[LSTMState]):
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=self.u)
         self._check(state, resets, len(xs))
-        hs, state = lstm_scan(affine(self.u, self.b, xs), self.v, state, resets=resets)
-        return state, hs
+        return lstm_scan(affine(self.u, self.b, xs), self.v, state, resets=resets)
 
 
 def uniform(key: PRNGKeyArray, hidden: int, *shapes: tuple[int, ...]) -> list[Array]:

@@ -25,5 +25,5 @@ class RunningMean(Layer[SoftmaxState]):
 
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=state.output)
-        out, state = softmax_scan(jnp.zeros((len(xs), 1), xs.dtype), xs[:, None], state, resets=resets)
+        state, out = softmax_scan(jnp.zeros((len(xs), 1), xs.dtype), xs[:, None], state, resets=resets)
         return state, out[:, 0]

@@ -19,7 +19,7 @@ def softmax_fold(
     *,
     block_size: int = 128,
     implementation: Implementation = "auto",
-) -> tuple[Float[Array, "heads dim"], SoftmaxState]:
+) -> tuple[SoftmaxState, Float[Array, "heads dim"]]:
     """Softmax attention of one query over all tokens, as a many-to-one RNN folded block by block (paper B, section 3.1).
 
     **Arguments:**
@@ -29,7 +29,7 @@ def softmax_fold(
     - `state`: what came before; empty if not given.
     - `block_size`: tokens a step. Beside its arguments the fold and its gradient need memory for one block of scores.
 
-    **Returns:** the output `(heads, dim)` and the state, whose `output` it is.
+    **Returns:** the state after all tokens, and the output `(heads, dim)`, which is the state's `output`.
 
     **Raises:** `InputError` if the shapes do not fit.
 
@@ -49,7 +49,7 @@ def softmax_fold(
     query, keys, values, state = alike((query, keys, values, state))
     blocks = _blocks(min(block_size, max(len(keys), 1)), keys, values, jnp.ones(len(keys), bool))
     state = _fold(query, *blocks, state)
-    return state.output, state
+    return state, state.output
 
 
 def _blocks(size, *arrays):

@@ -21,7 +21,7 @@ def gru_scan(
     b_n: Float[ArrayLike, " hidden"] | None = None,
     resets: Bool[ArrayLike, " time"] | None = None,
     implementation: Implementation = "auto",
-) -> tuple[Float[Array, "time hidden"], Float[Array, " hidden"]]:
+) -> tuple[Float[Array, " hidden"], Float[Array, "time hidden"]]:
     """All outputs of a GRU (paper A, eq. 16-19) whose input products are known.
 
     With (R, K, Z) = `inputs[t]`, three parts of size `hidden`, and V_r, V_h, V_z those of `v`:
@@ -36,7 +36,7 @@ def gru_scan(
     - `b_n`: the bias of V_h h, `(hidden,)`; if given, that product is reset rather than h.
     - `resets`: where true, the step meets a zero state. Nothing passes a reset, not even NaN or inf.
 
-    **Returns:** h of all steps, `(time, hidden)`, and the state after the last.
+    **Returns:** h after the last step, `(hidden,)`, and h of all steps, `(time, hidden)`.
 
     **Raises:** `InputError` if the shapes do not fit.
 
@@ -63,7 +63,7 @@ def gru_scan(
         last, (h, _) = run(_RESET_BEFORE[chosen], inputs, v, h, resets)
     else:
         last, (h, _, _) = run(_RESET_AFTER[chosen], inputs, (v, b_n), h, resets)
-    return h, last
+    return last, h
 
 
 def _before_forward(inputs, v, h0, resets):

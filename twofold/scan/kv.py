@@ -23,7 +23,7 @@ def kv_scan(
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
     implementation: Implementation = "auto",
-) -> tuple[Float[Array, "time heads d_v"], Float[Array, "heads d_k d_v"]]:
+) -> tuple[Float[Array, "heads d_k d_v"], Float[Array, "time heads d_v"]]:
     """Causal linear attention without a normaliser: o_t = sum_{s<=t} v_s <k_s, q_t> (paper A, section 2.1).
 
     As a recurrence: S_t = S_{t-1} + k_t v_t^T, o_t = S_t^T q_t. S is the transpose of the paper's fast weights W.
@@ -35,7 +35,7 @@ def kv_scan(
     - `state`: S_0, `(heads, d_k, d_v)`; zeros if not given.
     - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN or inf.
 
-    **Returns:** the outputs `(time, heads, d_v)` and the state after the last token.
+    **Returns:** the state after the last token, and the outputs `(time, heads, d_v)`.
 
     **Raises:** `InputError` if the shapes do not fit.
 
@@ -71,7 +71,7 @@ def kv_scan(
 def _scan_without_leaks(q, k, v, state, segments):
     """The scan, where NaN and inf stay in their segment although matrix products run across segments (0 * NaN = NaN)."""
     clean = [jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v)]
-    out, last = _scan(*clean, state, segments, jnp.int32(0), False, "xla")
+    last, out = _scan(*clean, state, segments, jnp.int32(0), False, "xla")
     # Zero times a bad entry is NaN, and NaN it stays until the next reset, just as in the recurrence.
     marks = lax.stop_gradient(0 * v + 0 * jnp.sum(k, -1, keepdims=True))
 
@@ -84,7 +84,7 @@ def _scan_without_leaks(q, k, v, state, segments):
     (last_taint, _), taints = lax.scan(taint, (jnp.zeros_like(v[0]), jnp.int32(0)), (marks, segments))
     taints = taints + lax.stop_gradient(0 * jnp.sum(q, -1, keepdims=True))
     # Selected, not added: so that a gradient that is itself NaN there does not come back in either.
-    return jnp.where(jnp.isnan(taints), taints, out), jnp.where(jnp.isnan(last_taint)[:, None], jnp.nan, last)
+    return jnp.where(jnp.isnan(last_taint)[:, None], jnp.nan, last), jnp.where(jnp.isnan(taints), taints, out)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(6, 7))
@@ -95,10 +95,11 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
     """
     if implementation == "native":
         segments = _native.present(segments, jnp.int32)
-        return tuple(_native.call("kv_forward", [v, state], q, k, v, state, segments, segment, reverse=reverse))
+        out, last = _native.call("kv_forward", [v, state], q, k, v, state, segments, segment, reverse=reverse)
+        return last, out
     time = len(q)
     if time == 0:
-        return jnp.zeros(v.shape, v.dtype), state
+        return state, jnp.zeros(v.shape, v.dtype)
     size = min(CHUNK, time)
     q, k, v = (jnp.pad(x, [(0, -time % size), (0, 0), (0, 0)]) for x in (q, k, v))
     segments = None if segments is None else jnp.pad(segments, (0, -time % size), mode="edge")
@@ -122,7 +123,7 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
     state = tied(state, (q, k, v))
     if time == size:
         state, _, out = absorb(state, segment, (q, k, v, segments))
-        return out, state
+        return state, out
 
     def step(carry, start):  # Chunks are cut out of the arrays as they are: see `loop`.
         state, current, out = carry
@@ -132,7 +133,7 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
 
     starts = jnp.arange(0, time, size)
     (state, _, out), _ = lax.scan(step, (state, segment, jnp.zeros_like(v)), starts, reverse=reverse)
-    return out[:time], state
+    return state, out[:time]
 
 
 def _scan_forward(q, k, v, state, segments, segment, reverse, implementation):
@@ -142,15 +143,15 @@ def _scan_forward(q, k, v, state, segments, segment, reverse, implementation):
 def _scan_backward(reverse, implementation, saved, cotangents):
     """Each gradient is linear attention again: <v_s, g_t> are the scores, and time runs back for keys and values."""
     q, k, v, state, segments, segment = saved
-    g, g_state = cotangents
+    g_state, g = cotangents
     if len(q) == 0:
         return q, k, v, g_state, None, None
     start, other_end = (segment, segment) if segments is None else segments[jnp.array([0, -1])]
     start, other_end = (other_end, start) if reverse else (start, other_end)
     transposed = jnp.swapaxes(g_state, 1, 2)
-    dq, _ = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse, implementation)
-    dk, _ = _scan(v, g, q, transposed, segments, other_end, not reverse, implementation)
-    dv, dstate = _scan(k, q, g, g_state, segments, other_end, not reverse, implementation)
+    _, dq = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse, implementation)
+    _, dk = _scan(v, g, q, transposed, segments, other_end, not reverse, implementation)
+    dstate, dv = _scan(k, q, g, g_state, segments, other_end, not reverse, implementation)
     dstate = jnp.where(start == segment, dstate, 0)
     return dq, dk, dv, dstate, None, None
 

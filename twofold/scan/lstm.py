@@ -29,7 +29,7 @@ def lstm_scan(
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
     implementation: Implementation = "auto",
-) -> tuple[Float[Array, "time hidden"], LSTMState]:
+) -> tuple[LSTMState, Float[Array, "time hidden"]]:
     """All outputs of an LSTM (paper A, eq. 10-15) whose input products are known.
 
     With (F, K, G, O) = `inputs[t]` + V h_{t-1}, four parts of size `hidden`:
@@ -42,7 +42,7 @@ def lstm_scan(
     - `state`: h and c before the first step, `(hidden,)` each.
     - `resets`: where true, the step meets a zero state. Nothing passes a reset, not even NaN or inf.
 
-    **Returns:** h of all steps, `(time, hidden)`, and the state after the last.
+    **Returns:** the state after the last step, and h of all steps, `(time, hidden)`.
 
     **Raises:** `InputError` if the shapes do not fit.
 
@@ -63,7 +63,7 @@ def lstm_scan(
     inputs, v, h, c, resets = alike((inputs, v, h, c, resets))
     cell = _CELLS[choose(implementation, "lstm_scan", inputs)]
     last, (h, _, _) = run(cell, inputs, v, LSTMState(h, c), resets)
-    return h, last
+    return last, h
 
 
 def _step(v, state, token):

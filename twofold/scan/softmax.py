@@ -45,7 +45,7 @@ def softmax_scan(
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
     implementation: Implementation = "auto",
-) -> tuple[Float[Array, "time heads dim"], SoftmaxState]:
+) -> tuple[SoftmaxState, Float[Array, "time heads dim"]]:
     """Prefix softmax attention: o_t = sum_{i<=t} exp(s_i) v_i / sum_{i<=t} exp(s_i), for every t (paper B, section 3.2).
 
     **Arguments:**
@@ -56,7 +56,7 @@ def softmax_scan(
     - `state`: what came before, from an earlier call; empty if not given.
     - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN.
 
-    **Returns:** the outputs `(time, heads, dim)` and the state after the last token.
+    **Returns:** the state after the last token, and the outputs `(time, heads, dim)`.
 
     **Raises:** `InputError` if the shapes do not fit.
 
@@ -86,8 +86,8 @@ def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxSta
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _scan(scores, values, state, resets, implementation):
-    out, state, _, _ = _scan_with_gates(scores, values, state, resets, implementation)
-    return out, state
+    state, out, _, _ = _scan_with_gates(scores, values, state, resets, implementation)
+    return state, out
 
 
 def _scan_with_gates(scores, values, state, resets, implementation):
@@ -96,7 +96,7 @@ def _scan_with_gates(scores, values, state, resets, implementation):
 
 
 def _gates(scores, values, state, resets):
-    """The outputs, the last state, and each token's share alpha and that of what came before."""
+    """The last state, the outputs, and each token's share alpha and that of what came before."""
     empty = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
 
     def step(empty, state, token):
@@ -107,12 +107,12 @@ def _gates(scores, values, state, resets):
         return state, (state.output, alpha, kept)
 
     state, (out, alpha, kept) = loop(step, empty, state, (scores, values, resets), False)
-    return out, state, alpha, kept
+    return state, out, alpha, kept
 
 
 def _scan_forward(scores, values, state, resets, implementation):
-    out, last, alpha, kept = _scan_with_gates(scores, values, state, resets, implementation)
-    return (out, last), (scores, values, state, resets, out, last, alpha, kept)
+    last, out, alpha, kept = _scan_with_gates(scores, values, state, resets, implementation)
+    return (last, out), (scores, values, state, resets, last, out, alpha, kept)
 
 
 def _scan_backward(implementation, saved, cotangents):
@@ -121,8 +121,8 @@ def _scan_backward(implementation, saved, cotangents):
     return *_pull_back(*saved, *cotangents), None
 
 
-def _pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last):
-    """The cotangents of scores, values and state, from those of the outputs and the last state."""
+def _pull_back(scores, values, state, resets, last, out, alpha, kept, g_last, g):
+    """The cotangents of scores, values and state, from those of the last state and the outputs."""
 
     def step(_, carry, token):
         """R_t = g_t + (1 - alpha_{t+1}) R_{t+1}, and r_t likewise from <g_t, o_t>."""
@@ -154,10 +154,10 @@ def _pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last)
 def _native_gates(scores, values, state, resets):
     results = [values, *state, scores, scores]
     out, *last, alpha, kept = _native.call("softmax_forward", results, scores, values, *state, _native.present(resets))
-    return out, SoftmaxState(*last), alpha, kept
+    return SoftmaxState(*last), out, alpha, kept
 
 
-def _native_pull_back(scores, values, state, resets, out, last, alpha, kept, g, g_last):
+def _native_pull_back(scores, values, state, resets, last, out, alpha, kept, g_last, g):
     args = scores, values, *state, _native.present(resets), out, *last, alpha, kept, g, *g_last
     dscores, dvalues, *dstate = _native.call("softmax_backward", [scores, values, *state], *args)
     return dscores, dvalues, SoftmaxState(*dstate)
