@@ -3,4 +3,5 @@ from .curve import draw_learning_curve as draw_learning_curve
 from .loop import Trained as Trained
 from .loop import fit as fit
 from .optimiser import adamw_cosine as adamw_cosine
+from .results import kept as kept
 from .run import open_run as open_run

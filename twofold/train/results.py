@@ -1,0 +1,62 @@
+"""Results that take long are kept in files, so that a run that was stopped continues after the last of them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..atomic import write_whole
+
+log = logging.getLogger(__name__)
+
+
+def kept(file: Path | str, settings: Any, make: Callable[[], Any]) -> Any:
+    """The result of `make()`, from `file` if it is kept there already.
+
+    `settings` and the result are JSON: dictionaries with string keys, lists, numbers, strings. They are kept together with
+    a checksum. A file with other settings is made anew; so is a damaged file, and a warning in the log of `twofold`
+    says so. The file is written whole or not at all, and its folder is made if need be.
+
+    **Arguments:**
+
+    - `file`: where the result is kept.
+    - `settings`: everything that determines the result.
+    - `make`: computes the result. What is returned is always the JSON form of it, with lists for tuples, whether it was
+        made now or before.
+
+    **Raises:** `OSError` if the file cannot be read or written, and whatever `make` raises; then nothing is kept.
+    """
+    file, settings = Path(file), _as_json(settings)
+    present = _read(file)
+    if present is not None and present["settings"] == settings:
+        return present["result"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    result = _as_json(make())
+    content = {"settings": settings, "result": result}
+    write_whole(file, json.dumps(content | {"checksum": _checksum(content)}, indent=1) + "\n")
+    return result
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The settings and the result in a file, or None if there are none that can be trusted."""
+    try:
+        content = json.loads(file.read_bytes())
+        checksum = content.pop("checksum")
+        if checksum != _checksum(content):
+            raise ValueError("its checksum is another")
+        return {"settings": content["settings"], "result": content["result"]}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        log.warning("%s is damaged (%s); its result is made again", file, error)
+        return None
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _checksum(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
