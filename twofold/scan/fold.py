@@ -3,18 +3,19 @@
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import ArrayLike, Float
+from jaxtyping import ArrayLike, Float, Real
 
 from ..errors import InputError
+from ._arguments import common_dtype
 from ._dispatch import Implementation, choose
 from ._varying import alike, tied
-from .softmax import SoftmaxState, checked_tokens
+from .softmax import SoftmaxState, checked_state
 
 
 def softmax_fold(
-    query: Float[ArrayLike, "heads d_k"],
-    keys: Float[ArrayLike, "time heads d_k"],
-    values: Float[ArrayLike, "time heads dim"],
+    query: Real[ArrayLike, "heads d_k"],
+    keys: Real[ArrayLike, "time heads d_k"],
+    values: Real[ArrayLike, "time heads dim"],
     state: SoftmaxState | None = None,
     *,
     block_size: int = 128,
@@ -31,11 +32,12 @@ def softmax_fold(
 
     **Returns:** the state after all tokens, and the output `(heads, dim)`, which is the state's `output`.
 
-    **Raises:** `InputError` if the shapes do not fit.
+    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
 
     The gradient recomputes each block's scores. Reverse mode of any order works; forward mode does not.
     """
-    query, keys, values = jnp.asarray(query), jnp.asarray(keys), jnp.asarray(values)
+    dtype = common_dtype(query=query, keys=keys, values=values, state=state)
+    query, keys, values = (jnp.asarray(x, dtype) for x in (query, keys, values))
     choose(implementation, "softmax_fold", keys)  # which has one alone: blocks are matrix products
     if query.ndim != 2 or keys.ndim != 3 or keys.shape[1:] != query.shape:
         raise InputError(f"keys have shape {keys.shape}; a query of shape {query.shape} needs (time, heads, d_k)")
@@ -45,7 +47,7 @@ def softmax_fold(
         )
     if block_size < 1:
         raise InputError(f"block_size is {block_size}; it must be at least 1")
-    _, values, state, _ = checked_tokens(keys[..., 0], values, state, None)
+    state = checked_state(state, values)
     query, keys, values, state = alike((query, keys, values, state))
     blocks = _blocks(min(block_size, max(len(keys), 1)), keys, values, jnp.ones(len(keys), bool))
     state = _fold(query, *blocks, state)

@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import ArrayLike, Bool, Float, Real
 
 from ..errors import InputError
 from . import _native
+from ._arguments import checked_resets, common_dtype
 from ._dispatch import Implementation, choose
 from ._loop import loop
 from ._recurrent import Cell, filled, plus, previous, run, sigmoid, unless
@@ -14,11 +15,11 @@ from ._varying import alike
 
 
 def gru_scan(
-    inputs: Float[ArrayLike, "time three_hidden"],
-    v: Float[ArrayLike, "three_hidden hidden"],
-    state: Float[ArrayLike, " hidden"],
+    inputs: Real[ArrayLike, "time three_hidden"],
+    v: Real[ArrayLike, "three_hidden hidden"],
+    state: Real[ArrayLike, " hidden"],
     *,
-    b_n: Float[ArrayLike, " hidden"] | None = None,
+    b_n: Real[ArrayLike, " hidden"] | None = None,
     resets: Bool[ArrayLike, " time"] | None = None,
     implementation: Implementation = "auto",
 ) -> tuple[Float[Array, " hidden"], Float[Array, "time hidden"]]:
@@ -38,26 +39,22 @@ def gru_scan(
 
     **Returns:** h after the last step, `(hidden,)`, and h of all steps, `(time, hidden)`.
 
-    **Raises:** `InputError` if the shapes do not fit.
+    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
 
     Reverse mode of any order works; forward mode (`jax.jvp`) does not.
     """
-    inputs, v, h = map(jnp.asarray, (inputs, v, state))
+    dtype = common_dtype(inputs=inputs, v=v, state=state, b_n=b_n)
+    inputs, v, h = (jnp.asarray(x, dtype) for x in (inputs, v, state))
+    b_n = None if b_n is None else jnp.asarray(b_n, dtype)
     n = v.shape[-1] if v.ndim else 0
     if inputs.shape[1:] != (3 * n,) or v.shape != (3 * n, n) or h.shape != (n,):
         raise InputError(
             f"inputs, v, state have shapes {inputs.shape}, {v.shape}, {h.shape};"
             " they must be (time, 3 * hidden), (3 * hidden, hidden), (hidden,)"
         )
-    if b_n is not None and jnp.shape(b_n) != (n,):
-        raise InputError(f"b_n has shape {jnp.shape(b_n)}; v of shape {v.shape} needs ({n},)")
-    if resets is not None and jnp.shape(resets) != inputs.shape[:1]:
-        raise InputError(f"resets have shape {jnp.shape(resets)}; these inputs need {inputs.shape[:1]}")
-    resets = None if resets is None else jnp.asarray(resets)
-    dtype = jnp.result_type(inputs, v, h, *([] if b_n is None else [b_n]))
-    b_n = None if b_n is None else jnp.asarray(b_n, dtype)
-    inputs, v, h = (x.astype(dtype) for x in (inputs, v, h))
-    inputs, v, h, b_n, resets = alike((inputs, v, h, b_n, resets))
+    if b_n is not None and b_n.shape != (n,):
+        raise InputError(f"b_n has shape {b_n.shape}; v of shape {v.shape} needs ({n},)")
+    inputs, v, h, b_n, resets = alike((inputs, v, h, b_n, checked_resets(resets, len(inputs))))
     chosen = choose(implementation, "gru_scan", inputs)
     if b_n is None:
         last, (h, _) = run(_RESET_BEFORE[chosen], inputs, v, h, resets)

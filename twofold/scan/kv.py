@@ -5,10 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import ArrayLike, Bool, Float, Real
 
 from ..errors import InputError
 from . import _native
+from ._arguments import checked_resets, common_dtype
 from ._dispatch import Implementation, choose
 from ._varying import alike, tied
 
@@ -16,10 +17,10 @@ CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough tha
 
 
 def kv_scan(
-    q: Float[ArrayLike, "time heads d_k"],
-    k: Float[ArrayLike, "time heads d_k"],
-    v: Float[ArrayLike, "time heads d_v"],
-    state: Float[ArrayLike, "heads d_k d_v"] | None = None,
+    q: Real[ArrayLike, "time heads d_k"],
+    k: Real[ArrayLike, "time heads d_k"],
+    v: Real[ArrayLike, "time heads d_v"],
+    state: Real[ArrayLike, "heads d_k d_v"] | None = None,
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
     implementation: Implementation = "auto",
@@ -37,7 +38,7 @@ def kv_scan(
 
     **Returns:** the state after the last token, and the outputs `(time, heads, d_v)`.
 
-    **Raises:** `InputError` if the shapes do not fit.
+    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
 
     Where XLA computes it and there are no `resets`, a NaN or inf spreads to the tokens just before it too, in its chunk.
 
@@ -45,20 +46,18 @@ def kv_scan(
     such scans. Reverse mode of any order works; forward mode does not. The result has the rounding of a sum over all
     tokens.
     """
-    q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
+    dtype = common_dtype(q=q, k=k, v=v, state=state)
+    q, k, v = (jnp.asarray(x, dtype) for x in (q, k, v))
     if not (q.ndim == k.ndim == v.ndim == 3 and q.shape == k.shape and q.shape[:2] == v.shape[:2]):
         raise InputError(
             f"q, k, v have shapes {q.shape}, {k.shape}, {v.shape};"
             " they must be (time, heads, d_k) twice and (time, heads, d_v)"
         )
     needed = (q.shape[1], q.shape[2], v.shape[2])
-    state = jnp.zeros(needed, v.dtype) if state is None else jnp.asarray(state)
+    state = jnp.zeros(needed, dtype) if state is None else jnp.asarray(state, dtype)
     if state.shape != needed:
         raise InputError(f"state has shape {state.shape}; these q, k, v need (heads, d_k, d_v) = {needed}")
-    if resets is not None and jnp.shape(resets) != q.shape[:1]:
-        raise InputError(f"resets have shape {jnp.shape(resets)}; q of shape {q.shape} needs {q.shape[:1]}")
-    resets = None if resets is None else jnp.asarray(resets)
-    q, k, v, state, resets = alike((q, k, v, state, resets))
+    q, k, v, state, resets = alike((q, k, v, state, checked_resets(resets, len(q))))
     chosen = choose(implementation, "kv_scan", q, k, v, state)
     if resets is None or len(q) == 0:
         return _scan(q, k, v, state, None, jnp.int32(0), False, chosen)

@@ -6,19 +6,20 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Inexact
+from jaxtyping import ArrayLike, Bool, Inexact, Num
 
 from ..errors import InputError
 from . import _native
+from ._arguments import checked_resets, common_dtype
 from ._dispatch import Implementation, choose
 from ._loop import loop
 from ._varying import alike
 
 
 def linear_scan(
-    a: Inexact[ArrayLike, "..."],
-    b: Inexact[ArrayLike, "time *rest"],
-    h0: Inexact[ArrayLike, "*rest"] | None = None,
+    a: Num[ArrayLike, "..."],
+    b: Num[ArrayLike, "time *rest"],
+    h0: Num[ArrayLike, "*rest"] | None = None,
     *,
     reverse: bool = False,
     resets: Bool[ArrayLike, " time"] | None = None,
@@ -33,7 +34,7 @@ def linear_scan(
 
     - `a`: decay, of any shape that broadcasts against `b` (NumPy's rules: a lambda of shape `rest` is constant over
         time; `(time, heads, 1)` is one gate a head, which is never expanded in memory).
-    - `b`: input, `(time, *rest)`. float32, float64, complex64 or complex128; a real `a` may meet a complex `b`.
+    - `b`: input, `(time, *rest)`. Real or complex; a real `a` may meet a complex `b`.
     - `h0`: state before the first token, `rest`; zeros if not given.
     - `reverse`: run from the last token to the first: h_t = a_t * h_{t+1} + b_t.
     - `resets`: where true, the token meets a zero state: h_t = b_t. Nothing passes a reset, not even NaN or inf.
@@ -49,13 +50,12 @@ def linear_scan(
     Each state is rounded once a step: for |a| <= 1 - c the relative error stays near eps / c, and for a = 1 it grows
     like that of a running sum (about 1e-5 after 1e5 steps in float32).
     """
-    a, b = jnp.asarray(a), jnp.asarray(b)
-    h0 = jnp.zeros(b.shape[1:], b.dtype) if h0 is None else jnp.asarray(h0)
-    _check_shapes(a, b, h0, resets)
-    dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), h0.dtype)
-    a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
-    resets = None if resets is None else jnp.asarray(resets)
-    a, b, h0, resets = alike((a.astype(dtype), b.astype(dtype), h0.astype(dtype), resets))
+    dtype = common_dtype(real=False, a=a, b=b, h0=h0)
+    a, b = jnp.asarray(a, dtype), jnp.asarray(b, dtype)
+    h0 = jnp.zeros(b.shape[1:], dtype) if h0 is None else jnp.asarray(h0, dtype)
+    _check_shapes(a, b, h0)
+    resets = checked_resets(resets, len(b))
+    a, b, h0, resets = alike((a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, h0, resets))
     return _scan(a, b, h0, resets, reverse, choose(implementation, "linear_scan", b))
 
 
@@ -163,7 +163,7 @@ def _unless(fresh: Array | None, carried: Array) -> Array:
     return carried if fresh is None else jnp.where(fresh, 0, carried)
 
 
-def _check_shapes(a: Array, b: Array, h0: Array, resets) -> None:
+def _check_shapes(a: Array, b: Array, h0: Array) -> None:
     if b.ndim == 0:
         raise InputError("b is a scalar; linear_scan needs a leading time axis")
     try:
@@ -174,5 +174,3 @@ def _check_shapes(a: Array, b: Array, h0: Array, resets) -> None:
         raise InputError(f"a of shape {a.shape} does not broadcast against b of shape {b.shape}")
     if h0.shape != b.shape[1:]:
         raise InputError(f"h0 has shape {h0.shape}; b of shape {b.shape} needs {b.shape[1:]}")
-    if resets is not None and jnp.shape(resets) != b.shape[:1]:
-        raise InputError(f"resets have shape {jnp.shape(resets)}; b of shape {b.shape} needs {b.shape[:1]}")

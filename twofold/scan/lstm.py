@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import ArrayLike, Bool, Float, Real
 
 from ..errors import InputError
 from . import _native
+from ._arguments import checked_resets, common_dtype
 from ._dispatch import Implementation, choose
 from ._loop import loop
 from ._recurrent import Cell, filled, plus, previous, run, unless
@@ -23,9 +24,9 @@ class LSTMState(NamedTuple):
 
 
 def lstm_scan(
-    inputs: Float[ArrayLike, "time four_hidden"],
-    v: Float[ArrayLike, "four_hidden hidden"],
-    state: tuple[Float[ArrayLike, " hidden"], Float[ArrayLike, " hidden"]],
+    inputs: Real[ArrayLike, "time four_hidden"],
+    v: Real[ArrayLike, "four_hidden hidden"],
+    state: tuple[Real[ArrayLike, " hidden"], Real[ArrayLike, " hidden"]],
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
     implementation: Implementation = "auto",
@@ -44,23 +45,19 @@ def lstm_scan(
 
     **Returns:** the state after the last step, and h of all steps, `(time, hidden)`.
 
-    **Raises:** `InputError` if the shapes do not fit.
+    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
 
     Reverse mode of any order works; forward mode (`jax.jvp`) does not.
     """
-    inputs, v, h, c = map(jnp.asarray, (inputs, v, *state))
+    dtype = common_dtype(inputs=inputs, v=v, state=tuple(state))
+    inputs, v, h, c = (jnp.asarray(x, dtype) for x in (inputs, v, *state))
     n = v.shape[-1] if v.ndim else 0
     if inputs.shape[1:] != (4 * n,) or v.shape != (4 * n, n) or not h.shape == c.shape == (n,):
         raise InputError(
             f"inputs, v, h, c have shapes {inputs.shape}, {v.shape}, {h.shape}, {c.shape};"
             " they must be (time, 4 * hidden), (4 * hidden, hidden), (hidden,) twice"
         )
-    if resets is not None and jnp.shape(resets) != inputs.shape[:1]:
-        raise InputError(f"resets have shape {jnp.shape(resets)}; these inputs need {inputs.shape[:1]}")
-    dtype = jnp.result_type(inputs, v, h, c)
-    resets = None if resets is None else jnp.asarray(resets)
-    inputs, v, h, c = (x.astype(dtype) for x in (inputs, v, h, c))
-    inputs, v, h, c, resets = alike((inputs, v, h, c, resets))
+    inputs, v, h, c, resets = alike((inputs, v, h, c, checked_resets(resets, len(inputs))))
     cell = _CELLS[choose(implementation, "lstm_scan", inputs)]
     last, (h, _, _) = run(cell, inputs, v, LSTMState(h, c), resets)
     return last, h

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Float
+from jaxtyping import ArrayLike, Bool, Float, Real
 
 from ..errors import InputError
 from . import _native
+from ._arguments import checked_resets, common_dtype
 from ._dispatch import Implementation, choose
 from ._loop import loop
 from ._varying import alike
@@ -35,12 +36,13 @@ class SoftmaxState(NamedTuple):
     def empty(cls, heads: int, dim: int, *, dtype=None) -> "SoftmaxState":
         """The state before the first token."""
         dtype = jnp.result_type(float) if dtype is None else dtype
-        return cls(jnp.full((heads,), EMPTY, dtype), jnp.zeros((heads,), dtype), jnp.zeros((heads, dim), dtype))
+        below = max(EMPTY, float(jnp.finfo(dtype).min))  # float16 ends at -65504
+        return cls(jnp.full((heads,), below, dtype), jnp.zeros((heads,), dtype), jnp.zeros((heads, dim), dtype))
 
 
 def softmax_scan(
-    scores: Float[ArrayLike, "time heads"],
-    values: Float[ArrayLike, "time heads dim"],
+    scores: Real[ArrayLike, "time heads"],
+    values: Real[ArrayLike, "time heads dim"],
     state: SoftmaxState | None = None,
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
@@ -58,14 +60,21 @@ def softmax_scan(
 
     **Returns:** the state after the last token, and the outputs `(time, heads, dim)`.
 
-    **Raises:** `InputError` if the shapes do not fit.
+    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
 
     With alpha_t = exp(s_t - logsumexp(s_1..s_t)) the output is the gated recurrence
     o_t = (1 - alpha_t) o_{t-1} + alpha_t v_t, and the gradient is the same recurrence in reverse, every factor of it
     in [0, 1]: exact for scores of any size. Adding a constant to all scores changes nothing. The absolute error in float32
     is about 2e-5 of the largest value after 1e5 tokens. Reverse mode of any order works; forward mode does not.
     """
-    scores, values, state, resets = checked_tokens(scores, values, state, resets)
+    dtype = common_dtype(scores=scores, values=values, state=state)
+    scores, values = jnp.asarray(scores, dtype), jnp.asarray(values, dtype)
+    if scores.ndim != 2 or values.ndim != 3 or values.shape[:2] != scores.shape:
+        raise InputError(
+            f"scores and values have shapes {scores.shape} and {values.shape}; they must be (time, heads) and (time, heads, dim)"
+        )
+    state = checked_state(state, values)
+    scores, values, state, resets = alike((scores, values, state, checked_resets(resets, len(scores))))
     return _scan(scores, values, state, resets, choose(implementation, "softmax_scan", scores, values, *state))
 
 
@@ -183,20 +192,10 @@ def _to_largest(cotangent, scores, maximum0, maximum, resets):
 _scan.defvjp(_scan_forward, _scan_backward)
 
 
-def checked_tokens(scores, values, state, resets):
-    """The arguments of a softmax recurrence as arrays, or an `InputError`; the empty state where none is given."""
-    scores, values = jnp.asarray(scores), jnp.asarray(values)
-    if scores.ndim != 2 or values.ndim != 3 or values.shape[:2] != scores.shape:
-        raise InputError(
-            f"scores and values have shapes {scores.shape} and {values.shape}; they must be (time, heads) and (time, heads, dim)"
-        )
+def checked_state(state: SoftmaxState | None, values: Array) -> SoftmaxState:
+    """The state to begin with, which is empty if none is given; an `InputError` if it does not fit `(time, heads, dim)` values."""
     state = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype) if state is None else state
-    state = SoftmaxState(*map(jnp.asarray, state))
+    state = jax.tree.map(lambda x: jnp.asarray(x, values.dtype), state)
     if state.output.shape != values.shape[1:]:
         raise InputError(f"the state is for {state.output.shape} (heads, dim); these values need {values.shape[1:]}")
-    if resets is not None and jnp.shape(resets) != scores.shape[:1]:
-        raise InputError(
-            f"resets have shape {jnp.shape(resets)}; scores of shape {scores.shape} need {scores.shape[:1]}"
-        )
-    resets = None if resets is None else jnp.asarray(resets)
-    return alike((scores, values, state, resets))
+    return state
