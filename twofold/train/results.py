@@ -9,7 +9,7 @@ from typing import Any
 
 from ..atomic import write_whole
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def kept(file: Path | str, settings: Any, make: Callable[[], Any]) -> Any:
@@ -50,7 +50,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        log.warning("%s is damaged (%s); its result is made again", file, error)
+        logger.warning("%s is damaged (%s); its result is made again", file, error)
         return None
 
 

@@ -1,0 +1,73 @@
+"""What determines a training run: a checkpoint is continued only by the run that it was made by."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .history import History
+from .population import Population
+
+Identity = dict[str, Any]
+"""Numbers, and digests of what is larger, by what they describe."""
+
+
+def identity_of(population: Population, history: History) -> Identity:
+    """What determines the results of a run, to the last bit."""
+    params, data, key = population.first()
+    return {
+        "steps": int(history.ends[-1]),
+        "steps between records": history.lengths[0],
+        "patience": history.patience,
+        "seeds": population.seeds,
+        "the random key": _digest(population.keys),
+        "the data": _digest(population.data),
+        "the models at the start": _digest(population.params),
+        "the loss": _program(population.loss_of_one, params, data, key),
+        "the validation loss": _program(population.validation_of_one, params, data) if population.validated else None,
+        "the optimiser": _program(
+            population.optimiser.update, params, jax.eval_shape(population.optimiser.init, params), params
+        ),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The programs by which results are the same to the last bit."""
+    return {name: version(name) for name in ("twofold", "jax", "jaxlib", "equinox", "optax")}
+
+
+def differences(then: Identity, now: Identity) -> list[str]:
+    """What differs between two runs, each difference as a clause of a sentence."""
+    return [
+        f"{name} differs"
+        if isinstance(now.get(name), str)
+        else f"{name} is {then.get(name)} there and {now[name]} here"
+        for name in now
+        if then.get(name) != now[name]
+    ]
+
+
+def _program(f: Callable, *arguments: Any) -> str:
+    """A digest of what a function computes from arguments of these shapes, its constants included."""
+    traced = jax.make_jaxpr(f)(*arguments)
+    return _digest(traced.consts, re.sub(r"0x[0-9a-f]+", "", str(traced)))  # without the addresses of Python's objects
+
+
+def _digest(arrays: Any, text: str = "") -> str:
+    leaves = jax.tree.leaves(arrays)
+    digest = hashlib.sha256(text.encode())
+    for leaf in leaves:
+        array = plain(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return f"{len(leaves)} arrays, {digest.hexdigest()}"
+
+
+def plain(leaf: Any) -> np.ndarray:
+    """An array as NumPy has it; a random key as its numbers."""
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)

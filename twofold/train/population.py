@@ -1,0 +1,114 @@
+"""Several models that are trained at once, and what is compiled for them: a stretch of steps, a validation, a choice."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
+
+
+class State(NamedTuple):
+    """What training changes. Every array has a leading axis for seeds."""
+
+    params: Any
+    optimiser: Any
+    kept: Any
+    """The parameters of each seed at its smallest validation loss; None without validation."""
+
+
+class Population:
+    """The models of all seeds, their data and keys, and the compiled functions that train them."""
+
+    def __init__(
+        self,
+        models: Any,
+        data: Any,
+        key: PRNGKeyArray | Key[Array, " seeds"],
+        *,
+        shared_data: bool,
+        loss: Callable,
+        validation: Callable | None,
+        optimiser: optax.GradientTransformation,
+    ):
+        self.params, self.static = eqx.partition(models, eqx.is_inexact_array)
+        self.data, self.data_static = eqx.partition(data, eqx.is_array)
+        self.seeds = len(jax.tree.leaves(self.params)[0])
+        one_key_ndim = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1  # new keys, and those of the old kind
+        self.keys = key if key.ndim > one_key_ndim else jax.random.split(key, self.seeds)
+        self.shared_data, self.optimiser, self.validated = shared_data, optimiser, validation is not None
+        self._loss, self._validation = loss, validation
+        self._stretch = jax.jit(self._stretch_of_all, static_argnames="length", donate_argnums=(0, 1))
+        self._validate = jax.jit(partial(self._of_each, self.validation_of_one))
+
+    def models(self, params: Any) -> Any:
+        """The models with these parameters."""
+        return eqx.combine(params, self.static)
+
+    def start(self) -> State:
+        """The state before the first step."""
+        params = jax.tree.map(jnp.copy, self.params)  # for a stretch consumes its arguments
+        kept = jax.tree.map(jnp.copy, self.params) if self.validated else None
+        return State(params, jax.vmap(self.optimiser.init)(params), kept)
+
+    def stretch(self, state: State, first: int, length: int) -> tuple[State, Float[Array, " seeds"]]:
+        """The state after `length` more steps, of which the number is `first`, and their mean loss."""
+        params, optimiser, losses = self._stretch(
+            state.params, state.optimiser, self.keys, self.data, first, length=length
+        )
+        return state._replace(params=params, optimiser=optimiser), losses
+
+    def validate(self, state: State) -> Float[Array, " seeds"]:
+        """The validation loss of each seed."""
+        return self._validate(state.params, self.data)
+
+    def keep(self, state: State, better: Bool[np.ndarray, " seeds"]) -> State:
+        """The state that keeps the present parameters of the seeds that are `better`."""
+        return state._replace(kept=_chosen(state.params, state.kept, better))
+
+    def loss_of_one(self, params: Any, data: Any, key: PRNGKeyArray) -> Array:
+        """The training loss of one seed, from its arrays."""
+        return self._loss(self.models(params), eqx.combine(data, self.data_static), key)
+
+    def validation_of_one(self, params: Any, data: Any) -> Array:
+        """The validation loss of one seed, from its arrays."""
+        assert self._validation is not None
+        return self._validation(self.models(params), eqx.combine(data, self.data_static))
+
+    def first(self) -> tuple[Any, Any, PRNGKeyArray]:
+        """The parameters, data and key of the first seed."""
+        params, keys = jax.tree.map(lambda x: x[0], (self.params, self.keys))
+        return params, self.data if self.shared_data else jax.tree.map(lambda x: x[0], self.data), keys
+
+    def _stretch_of_all(self, params, optimiser, keys, data, first, length):
+        train_one = partial(self._stretch_of_one, first=first, length=length)
+        return self._of_each(train_one, params, optimiser, keys, data)
+
+    def _stretch_of_one(self, params, opt_state, key, data, first, length):
+        def step(carry, i):
+            params, opt_state = carry
+            value, grads = jax.value_and_grad(self.loss_of_one)(params, data, jax.random.fold_in(key, i))
+            updates, opt_state = self.optimiser.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), value
+
+        carry, values = lax.scan(step, (params, opt_state), first + jnp.arange(length))
+        return *carry, jnp.mean(values)
+
+    def _of_each(self, f, *args):
+        """`f` of every seed's arguments, the data last; one seed alone is not batched, which costs a third of the speed."""
+        data_axis = None if self.shared_data else 0
+        if self.seeds > 1:
+            return jax.vmap(f, (*[0] * (len(args) - 1), data_axis))(*args)
+        first = [jax.tree.map(lambda x: x[0], tree) for tree in args[:-1]]
+        data = args[-1] if self.shared_data else jax.tree.map(lambda x: x[0], args[-1])
+        return jax.tree.map(lambda x: x[None], f(*first, data))
+
+
+@partial(jax.jit, donate_argnums=1)
+def _chosen(params, kept, better):
+    return jax.tree.map(lambda x, y: jnp.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, y), params, kept)
