@@ -1,6 +1,7 @@
 """Training: seeds are independent, and a run that was killed continues to the same bits."""
 
 import json
+import os
 
 import equinox as eqx
 import jax
@@ -198,12 +199,47 @@ def test_a_foreign_checkpoint_is_refused(tmp_path):
 
 
 def test_a_folder_is_that_of_one_run(tmp_path):
-    folder = open_run(tmp_path / "run", {"a": 1, "b": (1, 2)})
-    assert open_run(folder, {"a": 1, "b": (1, 2)}) == folder
-    with pytest.raises(InputError, match="of a = 1 rather than 2"):
-        open_run(folder, {"a": 2, "b": (1, 2)})
-    (folder / "run.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
-        open_run(folder, {"a": 1})
-    with pytest.raises(InputError, match="is not a run of twofold"):
-        open_run(tmp_path, {"a": 1})
+    folder = tmp_path / "run"
+    for _ in range(2):
+        with open_run(folder, {"a": 1, "b": (1, 2)}) as opened:
+            assert opened == folder
+            assert json.loads((folder / "run.json").read_text()) == {"a": 1, "b": [1, 2]}
+    with pytest.raises(InputError, match="of a = 1 rather than 2"), open_run(folder, {"a": 2, "b": (1, 2)}):
+        pass
+    for damage in ("{", "", "[]", "null", "[" * 100_000):
+        (folder / "run.json").write_text(damage)
+        with pytest.raises(InputError, match="is damaged"), open_run(folder, {"a": 1}):
+            pass
+    with pytest.raises(InputError, match="is not a run of twofold"), open_run(tmp_path, {"a": 1}):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_has_one_run_at_a_time(tmp_path):
+    with (
+        open_run(tmp_path / "run", {}),
+        pytest.raises(InputError, match="is used by another run at this moment"),
+        open_run(tmp_path / "run", {}),
+    ):
+        pass
+    with open_run(tmp_path / "run", {}):
+        pass
+
+
+def test_a_full_disk_leaves_no_half_of_a_run(tmp_path, monkeypatch):
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"), open_run(tmp_path / "run", {"a": 1}):
+            pass
+    with open_run(tmp_path / "run", {"a": 2}):
+        pass
+
+
+@pytest.mark.parametrize("left", [".lock", ".run.json.new"])
+def test_what_a_killed_run_leaves_before_its_first_file_is_no_other_run(left, tmp_path):
+    (tmp_path / left).touch()
+    with open_run(tmp_path, {"a": 1}):
+        pass

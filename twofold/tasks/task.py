@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import optax
@@ -62,6 +63,11 @@ class Task(abc.ABC, Generic[Data]):
         for name in self.not_negative:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be a finite number, not negative")
+
+    def as_json(self) -> dict[str, Any]:
+        """The name of the task and its settings, as run.json has them."""
+        fields = dataclasses.asdict(self).items()
+        return {"task": self.name} | {name: str(value) if isinstance(value, Path) else value for name, value in fields}
 
     def optimiser(self) -> optax.GradientTransformation:
         schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.steps // 10, self.steps)

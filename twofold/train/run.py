@@ -1,34 +1,53 @@
 """The folder of a run: what it was asked to do, so that the same command continues it and another does not spoil it."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from ..atomic import write_whole
 from ..errors import InputError
+from .lock import locked
 
 
-def open_run(folder: Path | str, config: dict) -> Path:
-    """A folder for the run that `config` describes: made, or found with the same config to be continued.
+@contextlib.contextmanager
+def open_run(folder: Path | str, config: dict[str, Any]) -> Iterator[Path]:
+    """A folder for the run that `config` describes, for the time of a `with` block.
 
-    **Raises:** `InputError` if the folder holds anything else.
+    The folder is made, with `config` as its run.json, or found with the same config, to be continued. It is locked: no
+    other process can open it at the same time.
+
+    **Raises:** `InputError` if the folder holds anything else, or is in use; `OSError` if it cannot be made or written.
     """
     folder = Path(folder)
     described = folder / "run.json"
     config = json.loads(json.dumps(config))
-    if described.is_file():
-        try:
-            present = json.loads(described.read_text())
-        except ValueError as error:
-            raise InputError(f"{described} is damaged ({error}); delete {folder} to start again") from error
-        changed = [name for name in sorted(present.keys() | config.keys()) if present.get(name) != config.get(name)]
-        if changed:
-            name = changed[0]
-            raise InputError(
-                f"{folder} holds another run, of {name} = {present.get(name)} rather than {config.get(name)};"
-                " choose another --out, or delete it"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not described.exists() and not _is_empty(folder):
         raise InputError(f"{folder} exists and is not a run of twofold; choose another --out")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        described.write_text(json.dumps(config, indent=2) + "\n")
-    return folder
+    with locked(folder):
+        if described.exists():
+            _compare(described, config)
+        else:
+            write_whole(described, json.dumps(config, indent=2) + "\n")
+        yield folder
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a killed run leaves before its first file."""
+    return folder.is_dir() and all(file.name in (".lock", ".run.json.new") for file in folder.iterdir())
+
+
+def _compare(described: Path, config: dict[str, Any]) -> None:
+    folder = described.parent
+    try:
+        present = json.loads(described.read_bytes())
+        changed = [name for name in sorted(present.keys() | config.keys()) if present.get(name) != config.get(name)]
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{described} is damaged ({error}); delete {folder} to start again") from error
+    if changed:
+        name = changed[0]
+        raise InputError(
+            f"{folder} holds another run, of {name} = {present.get(name)} rather than {config.get(name)};"
+            " choose another --out, or delete it"
+        )

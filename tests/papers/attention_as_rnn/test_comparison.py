@@ -130,6 +130,26 @@ def test_training_that_fails_is_a_cell_that_diverged(tmp_path, monkeypatch):
     assert again(tmp_path, TASKS[:1]) == cells
 
 
+def test_a_seed_that_diverged_is_not_averaged(tmp_path, monkeypatch):
+    def fit(*args, title, **options):
+        trained = training_loop(*args, title=title, **options)
+        return trained._replace(failed=np.array([title.startswith(TRANSFORMER), False]))
+
+    monkeypatch.setattr(run, "fit", fit)
+    cells = again(tmp_path, TASKS[:1])
+    assert [[bool(table) for table in cell.metrics] for cell in cells] == [[True, True], [False, True]]
+    accuracy = cells[1].metrics[1]["test"]["accuracy"]
+    text = (tmp_path / "settings.md").read_text()
+    assert f"| softmax-attention | {accuracy:.4g} (1 of 2 diverged) |" in text
+    assert "accuracy: not compared" in text
+    folder = tmp_path / "classification" / f"BasicMotions-{TRANSFORMER}"
+    assert json.loads((folder / "metrics.json").read_text())["diverged"] == [0]
+    assert not (folder / "seed-0").exists()
+    assert load(folder / "seed-1").in_size == 6
+    monkeypatch.setattr(run, "fit", None)
+    assert again(tmp_path, TASKS[:1]) == cells
+
+
 def test_there_is_a_table_where_all_diverged(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "fit", diverging(*MIXERS))
     again(tmp_path)

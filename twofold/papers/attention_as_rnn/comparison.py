@@ -1,9 +1,9 @@
 """Aaren beside the Transformer and the other mixers, over three kinds of sequence problem (paper B's comparison)."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -16,8 +16,9 @@ from ...report.provenance import write_json
 from ...tasks.classification import Classification
 from ...tasks.events import Events
 from ...tasks.forecasting import HORIZONS, Forecasting
-from ...tasks.run import settings_of, train
+from ...tasks.run import train
 from ...tasks.task import Task
+from ...train import kept
 
 AAREN, TRANSFORMER = "aaren", "softmax-attention"
 
@@ -51,13 +52,13 @@ class Cell:
     seconds: float
     """Of training all seeds together."""
     metrics: list[dict[str, dict[str, float]]]
-    """Each seed's, by row; empty where training failed."""
-    kept_at_step: list[int]
-    streaming_error: list[float]
+    """The metrics of each seed, by row. A seed that diverged has an empty table; without tables all seeds diverged."""
+    kept_at_step: list[int | None]
+    streaming_error: list[float | None]
 
     def values(self, metric: str) -> np.ndarray:
-        """Of the test part, one a seed."""
-        return np.array([table["test"][metric] for table in self.metrics])
+        """A metric of the test part for each seed; NaN for a seed that diverged."""
+        return np.array([table["test"][metric] if table else np.nan for table in self.metrics])
 
 
 def reproduce(
@@ -85,7 +86,7 @@ def reproduce(
             console.print(f"cell {number} of {len(jobs)}: {task.mixer} on {task.data_name}, {cells[-1].seconds:.0f} s")
     results = {
         "seeds": seeds,
-        "tasks": [settings_of(task) | {"mixer": list(mixers)} for task in tasks],
+        "tasks": [task.as_json() | {"mixer": list(mixers)} for task in tasks],
         "verdicts": [
             {"task": task.name, "data": task.data_name, "metric": metric}
             | {"verdict": verdict_of(_of(cells, task), metric, better)}
@@ -104,29 +105,24 @@ def _of(cells: Sequence[Cell], task: Task) -> list[Cell]:
 
 
 def _cell(task: Task, folder: Path, seeds: int, progress: bool) -> Cell:
-    done = folder / "cell.json"
-    if done.is_file():
-        kept = json.loads(done.read_text())
-        if kept.pop("settings") == settings_of(task) | {"seeds": seeds}:
-            return Cell(**kept)
-    try:
-        figures = train(task, folder, seeds=range(seeds), progress=progress).figures
-    except FloatingPointError:  # of a mixer that is not stable here: this is a result, too
-        figures = {"parameters": 0, "seconds": 0.0, "metrics": [], "kept at step": [], "streaming error": []}
-    cell = Cell(
-        task.name,
-        task.data_name,
-        task.mixer,
-        figures["parameters"],
-        figures["seconds"],
-        figures["metrics"],
-        figures["kept at step"],
-        figures["streaming error"],
-    )
-    written = done.with_suffix(".part")  # never half of it under the final name
-    written.write_text(json.dumps(dataclasses.asdict(cell) | {"settings": settings_of(task) | {"seeds": seeds}}) + "\n")
-    written.replace(done)
-    return cell
+    def trained() -> dict[str, Any]:
+        try:
+            figures = train(task, folder, seeds=range(seeds), progress=progress).figures
+        except FloatingPointError:  # of a mixer that is not stable here: this is a result, too
+            figures = {"parameters": 0, "seconds": 0.0, "metrics": [], "kept at step": [], "streaming error": []}
+        cell = Cell(
+            task.name,
+            task.data_name,
+            task.mixer,
+            figures["parameters"],
+            figures["seconds"],
+            figures["metrics"],
+            figures["kept at step"],
+            figures["streaming error"],
+        )
+        return dataclasses.asdict(cell)
+
+    return Cell(**kept(folder / "cell.json", task.as_json() | {"seeds": seeds}, trained))
 
 
 def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
@@ -148,22 +144,25 @@ def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
 def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a task's table: each mixer's mean and deviation over seeds, then what to compare with."""
     finished = [cell for cell in cells if cell.metrics]
-    metrics = list(finished[0].metrics[0]["test"]) if finished else list(task.headline)
+    compared = next(table for table in finished[0].metrics if table) if finished else {}
+    metrics = list(compared["test"]) if finished else list(task.headline)
     lines = []
     for cell in cells:
         shown = [_spread(cell.values(m)) for m in metrics] if cell.metrics else ["diverged"] * len(metrics)
         lines.append([cell.mixer, *shown, f"{cell.parameters:,}", f"{cell.seconds:.0f} s"])
-    others = [
-        row for row in (finished[0].metrics[0] if finished else {}) if row not in ("test", "train", "test, one stream")
-    ]
+    others = [row for row in compared if row not in ("test", "train", "test, one stream")]
     for row in others:
-        values = finished[0].metrics[0][row]
+        values = compared[row]
         lines.append([row, *(f"{values[m]:.4g}" if m in values else "" for m in metrics), "", ""])
     return ["", *metrics, "parameters", "training"], lines
 
 
 def _spread(values: np.ndarray) -> str:
-    return f"{np.mean(values):.4g} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else f"{values[0]:.4g}"
+    """Mean and deviation over the seeds that did not diverge, and how many did."""
+    good = values[np.isfinite(values)]
+    shown = f"{np.mean(good):.4g} ± {np.std(good, ddof=1):.2g}" if len(good) > 1 else f"{np.sum(good):.4g}"
+    diverged = len(values) - len(good)
+    return f"{shown} ({diverged} of {len(values)} diverged)" if diverged else shown
 
 
 def _verdicts(task: Task, cells: Sequence[Cell]) -> str:

@@ -58,12 +58,12 @@ def reproduce(
         raise InputError(
             f"width is {width}, which does not split into heads = {heads} equal heads; it must be a multiple"
         )
-    folder = open_run(out, {"experiment": "efficiency", "tokens": tokens, "width": width, "heads": heads})
     samples = sampled(tokens)
     costs: dict[str, list[Cost]] = {mixer: [] for mixer in NAMES}
-    cells = _measured(_jobs(samples, width, heads), folder)
-    for mixer, cost in track(cells, "measuring", total=len(NAMES) * len(samples), disable=not progress):
-        costs[mixer].append(cost)
+    with open_run(out, {"experiment": "efficiency", "tokens": tokens, "width": width, "heads": heads}) as folder:
+        cells = _measured(_jobs(samples, width, heads), folder)
+        for mixer, cost in track(cells, "measuring", total=len(NAMES) * len(samples), disable=not progress):
+            costs[mixer].append(cost)
     figures: dict[str, Any] = {
         "tokens": tokens,
         "width": width,

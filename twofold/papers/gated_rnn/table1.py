@@ -170,10 +170,11 @@ def train(recipe: Recipe | LeastSquares, *, seeds: int, seed: int, out: Path | s
     """Teachers, their trained students, and how the losses fell. A run stopped before is continued."""
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; at least 1 student must be trained")
-    folder = open_run(out, {"experiment": "table1", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed})
-    if isinstance(recipe, LeastSquares):
-        return _by_least_squares(recipe, seeds, seed, folder, progress)
-    return _by_gradient(recipe, seeds, seed, folder, progress)
+    config = {"experiment": "table1", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed}
+    with open_run(out, config) as folder:
+        if isinstance(recipe, LeastSquares):
+            return _by_least_squares(recipe, seeds, seed, folder, progress)
+        return _by_gradient(recipe, seeds, seed, folder, progress)
 
 
 def _teachers(recipe: Recipe | LeastSquares, seeds: int, seed: int) -> LinearSelfAttention:

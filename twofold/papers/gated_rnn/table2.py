@@ -96,20 +96,21 @@ def reproduce(
 def _train(recipe: Recipe, *, seeds: int, seed: int, out: Path | str, progress: bool) -> Trained:
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; at least 1 student must be trained")
-    folder = open_run(out, {"experiment": "table2", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed})
+    config = {"experiment": "table2", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed}
     student_key, data_key = jax.random.split(jax.random.key(seed))
-    return fit(
-        recipe.loss,
-        eqx.filter_vmap(recipe.student)(jax.random.split(student_key, seeds)),
-        None,
-        optimiser=recipe.optimiser(),
-        steps=recipe.steps,
-        key=data_key,
-        shared_data=True,
-        checkpoint=folder / "checkpoint",
-        title=f"{seeds} student{'s' * (seeds > 1)}, regression in context",
-        progress=progress,
-    )
+    with open_run(out, config) as folder:
+        return fit(
+            recipe.loss,
+            eqx.filter_vmap(recipe.student)(jax.random.split(student_key, seeds)),
+            None,
+            optimiser=recipe.optimiser(),
+            steps=recipe.steps,
+            key=data_key,
+            shared_data=True,
+            checkpoint=folder / "checkpoint",
+            title=f"{seeds} student{'s' * (seeds > 1)}, regression in context",
+            progress=progress,
+        )
 
 
 def _figures(recipe: Recipe, network: GatedRNN, losses: np.ndarray) -> Figures:
