@@ -193,7 +193,7 @@ _scan.defvjp(_scan_forward, _scan_backward)
 
 
 def checked_state(state: SoftmaxState | None, values: Array) -> SoftmaxState:
-    """The state to begin with, which is empty if none is given; an `InputError` if it does not fit `(time, heads, dim)` values."""
+    """The state to begin with, empty if none is given; an `InputError` if it does not fit values `(time, heads, dim)`."""
     state = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype) if state is None else state
     state = jax.tree.map(lambda x: jnp.asarray(x, values.dtype), state)
     if state.output.shape != values.shape[1:]:
