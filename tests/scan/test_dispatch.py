@@ -36,8 +36,20 @@ WITH_KERNELS = [name for name, dtypes in _dispatch.KERNELS.items() if dtypes]
 built = pytest.mark.skipif(_native.missing() is not None, reason="twofold was installed without its kernels")
 
 
-def runs_native(scan, name="auto", tokens=TOKENS):
-    return "ffi_call" in str(jax.make_jaxpr(lambda x: SCANS[scan](name, x))(jnp.asarray(tokens)))
+def lowered(scan, name="auto", tokens=TOKENS, platforms=("cpu",)):
+    """The gradient of a scan, with its outputs, as the program that JAX makes of it for these platforms."""
+
+    @jax.jit
+    def loss(x):
+        out = SCANS[scan](name, x)
+        return out.sum(), out
+
+    traced = jax.jit(jax.grad(loss, has_aux=True)).trace(jnp.asarray(tokens))
+    return traced.lower(lowering_platforms=platforms).as_text()
+
+
+def runs_native(*args, **how):
+    return "@twofold_" in lowered(*args, **how)
 
 
 @pytest.fixture
@@ -87,11 +99,38 @@ def test_argument_goes_before_the_variable(monkeypatch, scan):
 
 @built
 @pytest.mark.parametrize("scan", WITH_KERNELS)
-def test_single_token_and_other_platforms_need_no_kernel(monkeypatch, scan):
+def test_single_token_needs_no_kernel(monkeypatch, scan):
     monkeypatch.setenv(_dispatch.VARIABLE, "auto")
     assert not runs_native(scan, tokens=TOKENS[:1])
+
+
+@built
+@pytest.mark.parametrize("named", ["auto", "native"])
+@pytest.mark.parametrize("scan", WITH_KERNELS)
+def test_kernels_are_for_programs_that_are_lowered_for_a_cpu(monkeypatch, scan, named):
+    """Whatever this machine is: the program of each platform is made here."""
+    monkeypatch.setenv(_dispatch.VARIABLE, named)
+    assert runs_native(scan, platforms=("cpu",))
+    assert not runs_native(scan, platforms=("cuda",))
+    assert not runs_native(scan, platforms=("tpu",))
+    assert runs_native(scan, platforms=("cpu", "cuda"))
+
+
+@built
+@pytest.mark.parametrize("platforms", [("cuda",), ("tpu",), ("cpu", "cuda")], ids=" ".join)
+@pytest.mark.parametrize("scan", WITH_KERNELS)
+def test_kernels_that_are_asked_for_are_refused_elsewhere(scan, platforms):
+    with pytest.raises(
+        InputError, match=f"the kernels are for CPUs, and this program is for {platforms[-1]}; use 'auto'"
+    ):
+        lowered(scan, "native", platforms=platforms)
+
+
+@built
+def test_other_machines_take_xla_first(monkeypatch):
+    monkeypatch.setenv(_dispatch.VARIABLE, "auto")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not runs_native(scan)
+    assert implementations()["linear_scan"] == ("xla", "native")
 
 
 @built

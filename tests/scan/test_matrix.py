@@ -28,8 +28,8 @@ TIME, BATCH = 70, 2  # More than a tile of the kernels, and no whole number of t
 HEADS, DIM = 2, 17  # More than a vector, and no whole number of them.
 
 
-def linear(a, b, h0, implementation):
-    h = linear_scan(a, b, h0, implementation=implementation)
+def linear(a, b, h0, **how):
+    h = linear_scan(a, b, h0, **how)
     return h[-1], h
 
 
@@ -42,8 +42,8 @@ def linear_oracle(a, b, h0):
     return last, h
 
 
-def softmax(scores, values, m, c, o, implementation):
-    return softmax_scan(scores, values, SoftmaxState(m, c, o), implementation=implementation)
+def softmax(scores, values, m, c, o, **how):
+    return softmax_scan(scores, values, SoftmaxState(m, c, o), **how)
 
 
 def softmax_oracle(scores, values, m, c, o):
@@ -67,8 +67,8 @@ def fold_oracle(values, keys, query, m, c, o):
     return state, out[-1]
 
 
-def kv(q, k, v, state, implementation):
-    return kv_scan(q, k, v, state, implementation=implementation)
+def kv(q, k, v, state, **how):
+    return kv_scan(q, k, v, state, **how)
 
 
 def kv_oracle(q, k, v, state):
@@ -81,8 +81,8 @@ def kv_oracle(q, k, v, state):
     return last, out
 
 
-def lstm(inputs, v, h, c, implementation):
-    last, out = lstm_scan(inputs, v, (h, c), implementation=implementation)
+def lstm(inputs, v, h, c, **how):
+    last, out = lstm_scan(inputs, v, (h, c), **how)
     return tuple(last), out
 
 
@@ -98,12 +98,12 @@ def lstm_oracle(inputs, v, h, c):
     return last, out
 
 
-def gru_before(inputs, v, h, implementation):
-    return gru_scan(inputs, v, h, implementation=implementation)
+def gru_before(inputs, v, h, **how):
+    return gru_scan(inputs, v, h, **how)
 
 
-def gru_after(inputs, v, b_n, h, implementation):
-    return gru_scan(inputs, v, h, b_n=b_n, implementation=implementation)
+def gru_after(inputs, v, b_n, h, **how):
+    return gru_scan(inputs, v, h, b_n=b_n, **how)
 
 
 def gru_oracle(inputs, v, b_n, h, after=True):
@@ -143,29 +143,39 @@ IMPLEMENTATIONS = [  # What a run of the tests is for, or all.
 
 
 def two(args):
-    return [jnp.stack([x, x / 2]) for x in args]
+    """Another sequence and the one at hand."""
+    return [jnp.stack([x / 2, x]) for x in args]
 
 
-def through_shards(f):
-    mesh = Mesh(np.array(jax.devices()[:1]), ("batch",))
-    spec = PartitionSpec("batch")
-    return lambda *args: jax.tree.map(
-        lambda x: x[0], jax.shard_map(jax.vmap(f), mesh=mesh, in_specs=spec, out_specs=spec)(*two(args))
-    )
+def through_shards(f, *, shared=False):
+    """The second of two sequences, each on a device of its own; `shared` are all arguments but the first."""
+    devices = jax.devices()[:2]
+    assert len(devices) == 2
+    mesh, each, same = Mesh(np.array(devices), ("batch",)), PartitionSpec("batch"), PartitionSpec()
+
+    def run(first, *others):
+        axis, spec = (None, same) if shared else (0, each)
+        others = others if shared else two(others)
+        batch = jax.vmap(f, (0,) + (axis,) * len(others))
+        sharded = jax.shard_map(batch, mesh=mesh, in_specs=(each,) + (spec,) * len(others), out_specs=each)
+        return jax.tree.map(lambda x: x[1], sharded(*two([first]), *others))
+
+    return run
 
 
 TRANSFORMS = {
     "jit": lambda f: f,
-    "vmap": lambda f: lambda *args: jax.tree.map(lambda x: x[0], jax.vmap(f)(*two(args))),
+    "vmap": lambda f: lambda *args: jax.tree.map(lambda x: x[1], jax.vmap(f)(*two(args))),
     "vmap of vmap": lambda f: (
         lambda *args: jax.tree.map(
-            lambda x: x[0, 0],
+            lambda x: x[1, 1],
             jax.vmap(jax.vmap(f, (0,) + (None,) * (len(args) - 1)))(*two(two(args[:1])), *two(args[1:])),
         )
     ),
     "checkpoint": jax.checkpoint,
-    "scan": lambda f: lambda *args: jax.tree.map(lambda x: x[0], lax.scan(lambda _, x: (0, f(*x)), 0, two(args))[1]),
+    "scan": lambda f: lambda *args: jax.tree.map(lambda x: x[1], lax.scan(lambda _, x: (0, f(*x)), 0, two(args))[1]),
     "shard_map": through_shards,
+    "shard_map, weights and state shared": partial(through_shards, shared=True),
 }
 
 
@@ -204,6 +214,23 @@ def test_outputs_state_and_all_gradients(normal, assert_close, arguments, implem
     in_double = [x.astype(np.result_type(x, np.float64)) for x in args]
     assert_close(actual, _of_oracle(case, results(oracle), in_double), rtol=None if "64" in dtype[-3:] else 2e-5)
     assert {x.dtype.name for x in jax.tree.leaves(actual)} == {dtype}
+
+
+@pytest.mark.parametrize("case", ["linear", "softmax", "kv", "lstm", "gru", "gru, reset after"])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_resets_on_every_device(normal, assert_close, arguments, implementation, case):
+    """The packed sequences of two devices, and all gradients, are those of one device."""
+    resets, args = np.arange(TIME) % 30 == 12, arguments(case, np.dtype("float64"))
+    scan = partial(CASES[case][0], implementation=implementation, resets=resets)
+
+    def results(f):
+        def loss(args):
+            out = f(*args)
+            return sum(jnp.vdot(x, x) for x in jax.tree.leaves(out)), out
+
+        return jax.jit(jax.grad(loss, has_aux=True))
+
+    assert_close(results(through_shards(scan))(args), results(scan)(args))
 
 
 _FOUND: dict = {}

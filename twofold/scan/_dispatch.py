@@ -3,15 +3,14 @@
 import os
 import warnings
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import numpy as np
 
 from ..errors import InputError
 from . import _native
-
-Implementation = Literal["auto", "xla", "native"]
+from ._platform import Implementation
 
 VARIABLE = "TWOFOLD_IMPLEMENTATION"
 REAL = "float32", "float64"
@@ -33,7 +32,7 @@ def implementations() -> dict[str, tuple[str, ...]]:
     says what it stands for, unless a scan has no such implementation.
     """
     has_native = _native.missing() is None
-    first = _auto()
+    first = _auto() if jax.default_backend() == "cpu" else "xla"
 
     def order(name):
         each = ("native", "xla") if KERNELS[name] and has_native else ("xla",)
@@ -42,12 +41,12 @@ def implementations() -> dict[str, tuple[str, ...]]:
     return {name: order(name) for name in KERNELS}
 
 
-def choose(implementation: str, operation: str, *arrays) -> Literal["native", "xla"]:
-    """The implementation to run for the one asked for, given all arrays; time is the first axis of the first of them.
+def choose(implementation: str, operation: str, *arrays) -> Implementation:
+    """What `dispatch` is to do for the implementation asked for, given all arrays; time is the first axis of the first.
 
     Raises `InputError` for a name that is unknown, or for kernels that there are not.
     """
-    if implementation not in ("auto", "xla", "native"):
+    if implementation not in get_args(Implementation):
         raise InputError(f"unknown implementation {implementation!r}; use 'auto', 'xla' or 'native'")
     if implementation == "xla":
         return "xla"
@@ -64,8 +63,8 @@ def choose(implementation: str, operation: str, *arrays) -> Literal["native", "x
         if _native.missing():
             raise InputError(f"implementation='native': there are no kernels here, as {_native.missing()}; use 'xla'")
         return "native"
-    # A single token is as fast as plain operations, which can also be exported.
-    return "native" if fits and _auto() == "native" and (_named() == "native" or len(arrays[0]) > 1) else "xla"
+    # A single token is as fast as plain operations.
+    return "auto" if fits and _auto() == "native" and (_named() == "native" or len(arrays[0]) > 1) else "xla"
 
 
 def _named() -> str:
@@ -77,14 +76,14 @@ def _named() -> str:
 
 
 def _auto() -> Literal["native", "xla"]:
-    """What `"auto"` stands for where there is a kernel."""
+    """What `"auto"` stands for on a CPU, where there is a kernel."""
     named = _named()
-    if named == "xla" or (named == "auto" and jax.default_backend() != "cpu"):
+    if named == "xla":
         return "xla"
     missing = _native.missing()
     if missing and named == "native":
         raise InputError(f"{VARIABLE} is 'native', but there are no kernels here, as {missing}")
-    if missing:
+    if missing and jax.default_backend() == "cpu":
         _warn_once(missing)
     return "xla" if missing else "native"
 

@@ -2,8 +2,7 @@
 
 import ctypes
 import re
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -80,20 +79,3 @@ def call(name: str, results, *args, vmap_method: str = "broadcast_all", **attrib
     types = jax.tree.map(lambda x: like(args[0], x.shape, x.dtype), results)
     run = jax.ffi.ffi_call(f"twofold_{name}", types, vmap_method=vmap_method)
     return run(*args, **attributes)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def replace(portable: Callable, native: Callable, *args):
-    """`native(*args)`, whose derivative is that of `portable(*args)`: kernels have none themselves."""
-    return native(*args)
-
-
-def _replace_forward(portable, native, *args):
-    return replace(portable, native, *args), args
-
-
-def _replace_backward(portable, native, args, cotangents):
-    return jax.vjp(portable, *args)[1](cotangents)
-
-
-replace.defvjp(_replace_forward, _replace_backward)

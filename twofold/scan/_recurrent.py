@@ -1,13 +1,15 @@
 """Recurrences with a matrix product in every step, h_t = f(x_t, V h_{t-1}): their gradients, for any such cell."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+
+from ._platform import Implementation, dispatch
 
 
 class Cell(NamedTuple):
@@ -25,6 +27,15 @@ class Cell(NamedTuple):
     """`backward(weights, state, resets, outputs, cotangents)`: of the cotangents of `outputs`, those of the inputs, of
     the products and of the state. Cotangents that are zero may be None: of what is no output of the whole, they are
     large."""
+
+
+@cache
+def either(chosen: Implementation, portable: Cell, native: Cell) -> Cell:
+    """The cell whose functions are chosen as `dispatch` does."""
+    forward, backward = (
+        partial(dispatch, chosen, getattr(portable, name), getattr(native, name)) for name in ("forward", "backward")
+    )
+    return Cell(forward, portable.products, backward)
 
 
 def run(cell: Cell, inputs: Array, weights, state, resets: Array | None):

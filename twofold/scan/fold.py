@@ -7,7 +7,8 @@ from jaxtyping import ArrayLike, Float, Real
 
 from ..errors import InputError
 from ._arguments import common_dtype
-from ._dispatch import Implementation, choose
+from ._dispatch import choose
+from ._platform import Implementation
 from ._varying import alike, tied
 from .softmax import SoftmaxState, checked_state
 

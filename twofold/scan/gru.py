@@ -8,9 +8,10 @@ from jaxtyping import ArrayLike, Bool, Float, Real
 from ..errors import InputError
 from . import _native
 from ._arguments import checked_resets, common_dtype
-from ._dispatch import Implementation, choose
+from ._dispatch import choose
 from ._loop import loop
-from ._recurrent import Cell, filled, plus, previous, run, sigmoid, unless
+from ._platform import Implementation
+from ._recurrent import Cell, either, filled, plus, previous, run, sigmoid, unless
 from ._varying import alike
 
 
@@ -57,9 +58,9 @@ def gru_scan(
     inputs, v, h, b_n, resets = alike((inputs, v, h, b_n, checked_resets(resets, len(inputs))))
     chosen = choose(implementation, "gru_scan", inputs)
     if b_n is None:
-        last, (h, _) = run(_RESET_BEFORE[chosen], inputs, v, h, resets)
+        last, (h, _) = run(either(chosen, *_RESET_BEFORE), inputs, v, h, resets)
     else:
-        last, (h, _, _) = run(_RESET_AFTER[chosen], inputs, (v, b_n), h, resets)
+        last, (h, _, _) = run(either(chosen, *_RESET_AFTER), inputs, (v, b_n), h, resets)
     return last, h
 
 
@@ -118,7 +119,7 @@ def _native_before_forward(inputs, v, h0, resets):
     return last, (h, gates)
 
 
-def _native_before_pull_back(v, h0, resets, outputs, cotangents):
+def _native_before_backward(v, h0, resets, outputs, cotangents):
     none = jnp.zeros(0, v.dtype)
     _, (h, gates) = outputs
     last, each = cotangents
@@ -126,14 +127,10 @@ def _native_before_pull_back(v, h0, resets, outputs, cotangents):
     return d, d, before
 
 
-def _native_before_backward(*args):
-    return _native.replace(_before_backward, _native_before_pull_back, *args)
-
-
-_RESET_BEFORE = {
-    "xla": Cell(_before_forward, _before_products, _before_backward),
-    "native": Cell(_native_before_forward, _before_products, _native_before_backward),
-}
+_RESET_BEFORE = (
+    Cell(_before_forward, _before_products, _before_backward),
+    Cell(_native_before_forward, _before_products, _native_before_backward),
+)
 
 
 def _after_forward(inputs, weights, h0, resets):
@@ -185,20 +182,16 @@ def _native_after_forward(inputs, weights, h0, resets):
     return _native_forward(inputs, v, b_n, h0, resets)
 
 
-def _native_after_pull_back(weights, h0, resets, outputs, cotangents):
+def _native_after_backward(weights, h0, resets, outputs, cotangents):
     v, b_n = weights
     last, each = cotangents
     return _native_pull_back(v, b_n, h0, resets, outputs[1], last, each)
 
 
-def _native_after_backward(*args):
-    return _native.replace(_after_backward, _native_after_pull_back, *args)
-
-
-_RESET_AFTER = {
-    "xla": Cell(_after_forward, _after_products, _after_backward),
-    "native": Cell(_native_after_forward, _after_products, _native_after_backward),
-}
+_RESET_AFTER = (
+    Cell(_after_forward, _after_products, _after_backward),
+    Cell(_native_after_forward, _after_products, _native_after_backward),
+)
 
 
 def _native_forward(inputs, v, b_n, h0, resets):

@@ -10,7 +10,8 @@ from jaxtyping import ArrayLike, Bool, Float, Real
 from ..errors import InputError
 from . import _native
 from ._arguments import checked_resets, common_dtype
-from ._dispatch import Implementation, choose
+from ._dispatch import choose
+from ._platform import Implementation, dispatch
 from ._varying import alike, tied
 
 CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
@@ -57,20 +58,47 @@ def kv_scan(
     state = jnp.zeros(needed, dtype) if state is None else jnp.asarray(state, dtype)
     if state.shape != needed:
         raise InputError(f"state has shape {state.shape}; these q, k, v need (heads, d_k, d_v) = {needed}")
-    q, k, v, state, resets = alike((q, k, v, state, checked_resets(resets, len(q))))
+    first = jnp.int32(0)  # the segment that the initial state belongs to
+    q, k, v, state, resets, first = alike((q, k, v, state, checked_resets(resets, len(q)), first))
     chosen = choose(implementation, "kv_scan", q, k, v, state)
     if resets is None or len(q) == 0:
-        return _scan(q, k, v, state, None, jnp.int32(0), False, chosen)
+        return _scan(q, k, v, state, None, first, False, chosen)
     segments = jnp.cumsum(resets, dtype=jnp.int32)
-    if chosen == "native":  # whose chunks end where segments do
-        return _scan(q, k, v, state, segments, jnp.int32(0), False, chosen)
-    return _scan_without_leaks(q, k, v, state, segments)
+    if chosen == "xla":
+        return _portable_packed(q, k, v, state, segments, first)
+    return _packed(chosen, q, k, v, state, segments, first)
 
 
-def _scan_without_leaks(q, k, v, state, segments):
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _packed(chosen: Implementation, *args):
+    """The scan over several segments."""
+    return dispatch(chosen, _portable_packed, _native_packed, *args)
+
+
+def _packed_forward(chosen, *args):
+    return _packed(chosen, *args), args
+
+
+def _packed_backward(chosen, saved, cotangents):
+    return *dispatch(chosen, _portable_packed_backward, _native_packed_backward, saved, cotangents), None, None
+
+
+_packed.defvjp(_packed_forward, _packed_backward)
+
+
+def _native_packed(q, k, v, state, segments, first):
+    """The kernel's chunks end where segments do."""
+    return _scan(q, k, v, state, segments, first, False, "native")
+
+
+def _native_packed_backward(saved, cotangents):
+    return _scan_backward(False, "native", saved, cotangents)[:4]
+
+
+def _portable_packed(q, k, v, state, segments, first):
     """The scan, where NaN and inf stay in their segment although matrix products run across segments (0 * NaN = NaN)."""
     clean = [jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v)]
-    last, out = _scan(*clean, state, segments, jnp.int32(0), False, "xla")
+    last, out = _scan(*clean, state, segments, first, False, "xla")
     # Zero times a bad entry is NaN, and NaN it stays until the next reset, just as in the recurrence.
     marks = lax.stop_gradient(0 * v + 0 * jnp.sum(k, -1, keepdims=True))
 
@@ -80,22 +108,35 @@ def _scan_without_leaks(q, k, v, state, segments):
         total = mark + jnp.where(segment == current, total, 0)
         return (total, segment), total
 
-    (last_taint, _), taints = lax.scan(taint, (jnp.zeros_like(v[0]), jnp.int32(0)), (marks, segments))
+    (last_taint, _), taints = lax.scan(taint, (jnp.zeros_like(v[0]), first), (marks, segments))
     taints = taints + lax.stop_gradient(0 * jnp.sum(q, -1, keepdims=True))
     # Selected, not added: so that a gradient that is itself NaN there does not come back in either.
     return jnp.where(jnp.isnan(last_taint)[:, None], jnp.nan, last), jnp.where(jnp.isnan(taints), taints, out)
 
 
+def _portable_packed_backward(saved, cotangents):
+    *args, segments, first = saved
+    scan = partial(_portable_packed, segments=segments, first=first)
+    return jax.vjp(scan, *args)[1](cotangents)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(6, 7))
-def _scan(q, k, v, state, segments, segment, reverse, implementation):
+def _scan(q, k, v, state, segments, segment, reverse: bool, chosen: Implementation):
     """Chunks in order of time, or reversed: o_t = sum_{s>=t}. `segments` is None if there is one alone.
 
     `segment`: which segment the initial state belongs to.
     """
-    if implementation == "native":
-        segments = _native.present(segments, jnp.int32)
-        out, last = _native.call("kv_forward", [v, state], q, k, v, state, segments, segment, reverse=reverse)
-        return last, out
+    portable, native = (partial(f, reverse=reverse) for f in (_chunks, _native_chunks))
+    return dispatch(chosen, portable, native, q, k, v, state, segments, segment)
+
+
+def _native_chunks(q, k, v, state, segments, segment, reverse):
+    segments = _native.present(segments, jnp.int32)
+    out, last = _native.call("kv_forward", [v, state], q, k, v, state, segments, segment, reverse=reverse)
+    return last, out
+
+
+def _chunks(q, k, v, state, segments, segment, reverse):
     time = len(q)
     if time == 0:
         return state, jnp.zeros(v.shape, v.dtype)
@@ -135,11 +176,11 @@ def _scan(q, k, v, state, segments, segment, reverse, implementation):
     return state, out[:time]
 
 
-def _scan_forward(q, k, v, state, segments, segment, reverse, implementation):
-    return _scan(q, k, v, state, segments, segment, reverse, implementation), (q, k, v, state, segments, segment)
+def _scan_forward(q, k, v, state, segments, segment, reverse, chosen):
+    return _scan(q, k, v, state, segments, segment, reverse, chosen), (q, k, v, state, segments, segment)
 
 
-def _scan_backward(reverse, implementation, saved, cotangents):
+def _scan_backward(reverse, chosen, saved, cotangents):
     """Each gradient is linear attention again: <v_s, g_t> are the scores, and time runs back for keys and values."""
     q, k, v, state, segments, segment = saved
     g_state, g = cotangents
@@ -148,9 +189,9 @@ def _scan_backward(reverse, implementation, saved, cotangents):
     start, other_end = (segment, segment) if segments is None else segments[jnp.array([0, -1])]
     start, other_end = (other_end, start) if reverse else (start, other_end)
     transposed = jnp.swapaxes(g_state, 1, 2)
-    _, dq = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse, implementation)
-    _, dk = _scan(v, g, q, transposed, segments, other_end, not reverse, implementation)
-    dstate, dv = _scan(k, q, g, g_state, segments, other_end, not reverse, implementation)
+    _, dq = _scan(g, v, k, jnp.swapaxes(state, 1, 2), segments, segment, reverse, chosen)
+    _, dk = _scan(v, g, q, transposed, segments, other_end, not reverse, chosen)
+    dstate, dv = _scan(k, q, g, g_state, segments, other_end, not reverse, chosen)
     dstate = jnp.where(start == segment, dstate, 0)
     return dq, dk, dv, dstate, None, None
 

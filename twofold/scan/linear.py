@@ -11,8 +11,9 @@ from jaxtyping import ArrayLike, Bool, Inexact, Num
 from ..errors import InputError
 from . import _native
 from ._arguments import checked_resets, common_dtype
-from ._dispatch import Implementation, choose
+from ._dispatch import choose
 from ._loop import loop
+from ._platform import Implementation, dispatch
 from ._varying import alike
 
 
@@ -60,9 +61,12 @@ def linear_scan(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _scan(a: Array, b: Array, h0: Array, resets: Array | None, reverse: bool, implementation: str) -> Array:
-    if implementation == "native":
-        return _native_states(a, b, h0, resets, reverse)
+def _scan(a: Array, b: Array, h0: Array, resets: Array | None, reverse: bool, chosen: Implementation) -> Array:
+    portable, native = (partial(f, reverse=reverse) for f in (_states, _native_states))
+    return dispatch(chosen, portable, native, a, b, h0, resets)
+
+
+def _states(a, b, h0, resets, reverse):
     constant, varying = _split_by_time(a, b)
 
     def step(constant, h, token):
@@ -73,15 +77,14 @@ def _scan(a: Array, b: Array, h0: Array, resets: Array | None, reverse: bool, im
     return loop(step, constant, h0, (varying, b, resets), reverse)[1]
 
 
-def _scan_forward(a, b, h0, resets, reverse, implementation):
-    h = _scan(a, b, h0, resets, reverse, implementation)
+def _scan_forward(a, b, h0, resets, reverse, chosen):
+    h = _scan(a, b, h0, resets, reverse, chosen)
     return h, (a, h, h0, resets)
 
 
-def _scan_backward(reverse, implementation, saved, g):
-    portable, fast = partial(_pull_back, reverse=reverse), partial(_native_pull_back, reverse=reverse)
-    args = *saved, g
-    return *(_native.replace(portable, fast, *args) if implementation == "native" else portable(*args)), None
+def _scan_backward(reverse, chosen, saved, g):
+    portable, native = (partial(f, reverse=reverse) for f in (_pull_back, _native_pull_back))
+    return *dispatch(chosen, portable, native, *saved, g), None
 
 
 def _pull_back(a, h, h0, resets, g, reverse):

@@ -10,9 +10,10 @@ from jaxtyping import ArrayLike, Bool, Float, Real
 from ..errors import InputError
 from . import _native
 from ._arguments import checked_resets, common_dtype
-from ._dispatch import Implementation, choose
+from ._dispatch import choose
 from ._loop import loop
-from ._recurrent import Cell, filled, plus, previous, run, unless
+from ._platform import Implementation
+from ._recurrent import Cell, either, filled, plus, previous, run, unless
 from ._varying import alike
 
 
@@ -58,7 +59,7 @@ def lstm_scan(
             " they must be (time, 4 * hidden), (4 * hidden, hidden), (hidden,) twice"
         )
     inputs, v, h, c, resets = alike((inputs, v, h, c, checked_resets(resets, len(inputs))))
-    cell = _CELLS[choose(implementation, "lstm_scan", inputs)]
+    cell = either(choose(implementation, "lstm_scan", inputs), _PORTABLE, _NATIVE)
     last, (h, _, _) = run(cell, inputs, v, LSTMState(h, c), resets)
     return last, h
 
@@ -113,7 +114,7 @@ def _native_forward(inputs, v, state, resets):
     return LSTMState(h, c), tuple(each)
 
 
-def _native_pull_back(v, state, resets, outputs, cotangents):
+def _native_backward(v, state, resets, outputs, cotangents):
     _, (_, c_before, gates) = outputs
     last, each = cotangents
     each = (_native.present(x, v.dtype) for x in each)
@@ -122,8 +123,4 @@ def _native_pull_back(v, state, resets, outputs, cotangents):
     return d, d, LSTMState(*before)
 
 
-def _native_backward(*args):
-    return _native.replace(_backward, _native_pull_back, *args)
-
-
-_CELLS = {"xla": Cell(_forward, _products, _backward), "native": Cell(_native_forward, _products, _native_backward)}
+_PORTABLE, _NATIVE = Cell(_forward, _products, _backward), Cell(_native_forward, _products, _native_backward)

@@ -11,8 +11,9 @@ from jaxtyping import ArrayLike, Bool, Float, Real
 from ..errors import InputError
 from . import _native
 from ._arguments import checked_resets, common_dtype
-from ._dispatch import Implementation, choose
+from ._dispatch import choose
 from ._loop import loop
+from ._platform import Implementation, dispatch
 from ._varying import alike
 
 # Stands for "nothing seen yet": below every real score, yet finite, so that differences of maxima are never inf - inf.
@@ -94,14 +95,9 @@ def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxSta
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _scan(scores, values, state, resets, implementation):
-    state, out, _, _ = _scan_with_gates(scores, values, state, resets, implementation)
+def _scan(scores, values, state, resets, chosen):
+    state, out, _, _ = dispatch(chosen, _gates, _native_gates, scores, values, state, resets)
     return state, out
-
-
-def _scan_with_gates(scores, values, state, resets, implementation):
-    args = scores, values, state, resets
-    return _native.replace(_gates, _native_gates, *args) if implementation == "native" else _gates(*args)
 
 
 def _gates(scores, values, state, resets):
@@ -119,15 +115,13 @@ def _gates(scores, values, state, resets):
     return state, out, alpha, kept
 
 
-def _scan_forward(scores, values, state, resets, implementation):
-    last, out, alpha, kept = _scan_with_gates(scores, values, state, resets, implementation)
+def _scan_forward(scores, values, state, resets, chosen):
+    last, out, alpha, kept = dispatch(chosen, _gates, _native_gates, scores, values, state, resets)
     return (last, out), (scores, values, state, resets, last, out, alpha, kept)
 
 
-def _scan_backward(implementation, saved, cotangents):
-    if implementation == "native":
-        return *_native.replace(_pull_back, _native_pull_back, *saved, *cotangents), None
-    return *_pull_back(*saved, *cotangents), None
+def _scan_backward(chosen, saved, cotangents):
+    return *dispatch(chosen, _pull_back, _native_pull_back, *saved, *cotangents), None
 
 
 def _pull_back(scores, values, state, resets, last, out, alpha, kept, g_last, g):
