@@ -138,7 +138,7 @@ def test_other_machines_take_xla_first(monkeypatch):
 def test_dtype_without_a_kernel_is_left_to_xla(monkeypatch, scan):
     monkeypatch.setenv(_dispatch.VARIABLE, "native")
     assert not runs_native(scan, tokens=TOKENS.astype(jnp.bfloat16))
-    with pytest.raises(InputError, match=f"{scan} has kernels for arrays all of float32, .*these are of bfloat16"):
+    with pytest.raises(InputError, match=f"{scan} has kernels for float32, .*these arrays are of bfloat16"):
         SCANS[scan]("native", TOKENS.astype(jnp.bfloat16))
 
 

@@ -1,4 +1,4 @@
-"""Which implementation runs a scan: the one place that decides."""
+"""Which implementation a scan is asked to run: the one place that reads names, variables and dtypes."""
 
 import os
 import warnings
@@ -6,7 +6,7 @@ from functools import cache
 from typing import Literal, get_args
 
 import jax
-import numpy as np
+from jax import Array
 
 from ..errors import InputError
 from . import _native
@@ -25,11 +25,19 @@ KERNELS = {  # the dtypes that each operation has native kernels for
 
 
 def implementations() -> dict[str, tuple[str, ...]]:
-    """The implementations that each scan has here, the one that `"auto"` takes first.
+    """The implementations that each scan has on this machine, by the scan's name.
 
-    `"native"` are kernels for the CPU, `"xla"` what JAX compiles on any platform. `"auto"` is the default of each scan's
-    `implementation`; the environment variable `TWOFOLD_IMPLEMENTATION` (`auto`, `native` or `xla`, read when JAX traces)
-    says what it stands for, unless a scan has no such implementation.
+    - `"native"`: kernels for the CPU. They are for float32 and float64, and in `linear_scan` for complex numbers too.
+    - `"xla"`: what JAX compiles, on any platform and for any dtype.
+
+    The first is the one that `implementation="auto"`, the default of each scan, stands for on this machine. The choice
+    is made where JAX lowers a program, so a program that is lowered here for another platform holds no kernels. Nor
+    does an exported program, and a single token needs none.
+
+    The environment variable `TWOFOLD_IMPLEMENTATION` is `auto`, `native` or `xla`, and says what `"auto"` stands for
+    where there is a choice. It is read when JAX traces a scan.
+
+    **Raises:** `InputError` if the variable has another value, or asks for kernels that are missing.
     """
     has_native = _native.missing() is None
     first = _auto() if jax.default_backend() == "cpu" else "xla"
@@ -41,8 +49,8 @@ def implementations() -> dict[str, tuple[str, ...]]:
     return {name: order(name) for name in KERNELS}
 
 
-def choose(implementation: str, operation: str, *arrays) -> Implementation:
-    """What `dispatch` is to do for the implementation asked for, given all arrays; time is the first axis of the first.
+def choose(implementation: str, operation: str, tokens: Array) -> Implementation:
+    """What `dispatch` is to do for the implementation asked for, given an array with time first, of the common dtype.
 
     Raises `InputError` for a name that is unknown, or for kernels that there are not.
     """
@@ -50,21 +58,20 @@ def choose(implementation: str, operation: str, *arrays) -> Implementation:
         raise InputError(f"unknown implementation {implementation!r}; use 'auto', 'xla' or 'native'")
     if implementation == "xla":
         return "xla"
-    dtypes = {np.dtype(x.dtype).name for x in arrays}
-    fits = len(dtypes) == 1 and dtypes <= {*KERNELS[operation]}
+    fits = tokens.dtype.name in KERNELS[operation]
     if implementation == "native":
         if not KERNELS[operation]:
             raise InputError(f"implementation='native': {operation} has no kernel; use 'auto' or 'xla'")
         if not fits:
             raise InputError(
-                f"implementation='native': {operation} has kernels for arrays all of {', '.join(KERNELS[operation])};"
-                f" these are of {', '.join(sorted(dtypes))}"
+                f"implementation='native': {operation} has kernels for {', '.join(KERNELS[operation])};"
+                f" these arrays are of {tokens.dtype}, so use 'auto' or 'xla'"
             )
         if _native.missing():
             raise InputError(f"implementation='native': there are no kernels here, as {_native.missing()}; use 'xla'")
         return "native"
     # A single token is as fast as plain operations.
-    return "auto" if fits and _auto() == "native" and (_named() == "native" or len(arrays[0]) > 1) else "xla"
+    return "auto" if fits and _auto() == "native" and (_named() == "native" or len(tokens) > 1) else "xla"
 
 
 def _named() -> str:

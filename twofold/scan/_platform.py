@@ -10,7 +10,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive, unmapped_aval
+from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from ..errors import InputError
@@ -23,14 +23,16 @@ Implementation = Literal["auto", "xla", "native"]
 def dispatch(chosen: Implementation, portable: Callable, native: Callable, *args):
     """`portable(*args)` or `native(*args)`, which are equal; the derivative is that of `portable`.
 
-    For `"auto"`, programs that are lowered for a CPU run `native`. Exported programs do not, for the kernels may be
-    missing where they run. For `"native"`, to lower a program for another platform is an `InputError`.
+    For `"auto"`, a program that is lowered for a CPU runs `native`. An exported program does not, because the kernels
+    may be missing where it runs, and JAX stores no calls of kernels that it does not know. For `"native"`, to lower a
+    program for another platform is an `InputError`. Neither function closes over traced arrays.
     """
     return portable(*args) if chosen == "xla" else _either(portable, native, chosen == "native", *args)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _either(portable, native, required, *args):
+    """The primitive, with pytrees for arguments and results."""
     leaves, tree = jax.tree.flatten(args)
     if not any(isinstance(x, jax.core.Tracer) for x in leaves):  # a millisecond faster than through the primitive
         return _evaluate(*args, portable=portable, native=native, required=required)
@@ -94,7 +96,7 @@ def _batch(args, axes, *, portable, native, required, types):
         portable=jax.vmap(portable, axes),
         native=jax.vmap(native, axes),
         required=required,
-        types=tuple(unmapped_aval(size, 0, x) for x in types),
+        types=tuple(like(args[0], (size, *x.shape), x.dtype) for x in types),
     )
     return results, [0] * len(results)
 

@@ -30,10 +30,11 @@ def softmax_fold(
     - `keys`, `values`: `(time, heads, d_k)` and `(time, heads, dim)`.
     - `state`: what came before; empty if not given.
     - `block_size`: tokens a step. Beside its arguments the fold and its gradient need memory for one block of scores.
+    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** the state after all tokens, and the output `(heads, dim)`, which is the state's `output`.
 
-    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
+    **Raises:** `InputError` if the shapes do not fit, if numbers are complex, or if this implementation is not there.
 
     The gradient recomputes each block's scores. Reverse mode of any order works; forward mode does not.
     """

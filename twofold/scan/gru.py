@@ -37,10 +37,11 @@ def gru_scan(
     - `state`: h before the first step, `(hidden,)`.
     - `b_n`: the bias of V_h h, `(hidden,)`; if given, that product is reset rather than h.
     - `resets`: where true, the step meets a zero state. Nothing passes a reset, not even NaN or inf.
+    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** h after the last step, `(hidden,)`, and h of all steps, `(time, hidden)`.
 
-    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
+    **Raises:** `InputError` if the shapes do not fit, if numbers are complex, or if this implementation is not there.
 
     Reverse mode of any order works; forward mode (`jax.jvp`) does not.
     """

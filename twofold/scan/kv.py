@@ -36,10 +36,11 @@ def kv_scan(
     - `v`: values, `(time, heads, d_v)`.
     - `state`: S_0, `(heads, d_k, d_v)`; zeros if not given.
     - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN or inf.
+    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** the state after the last token, and the outputs `(time, heads, d_v)`.
 
-    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
+    **Raises:** `InputError` if the shapes do not fit, if numbers are complex, or if this implementation is not there.
 
     Where XLA computes it and there are no `resets`, a NaN or inf spreads to the tokens just before it too, in its chunk.
 
@@ -60,7 +61,7 @@ def kv_scan(
         raise InputError(f"state has shape {state.shape}; these q, k, v need (heads, d_k, d_v) = {needed}")
     first = jnp.int32(0)  # the segment that the initial state belongs to
     q, k, v, state, resets, first = alike((q, k, v, state, checked_resets(resets, len(q)), first))
-    chosen = choose(implementation, "kv_scan", q, k, v, state)
+    chosen = choose(implementation, "kv_scan", q)
     if resets is None or len(q) == 0:
         return _scan(q, k, v, state, None, first, False, chosen)
     segments = jnp.cumsum(resets, dtype=jnp.int32)

@@ -35,14 +35,15 @@ def linear_scan(
 
     - `a`: decay, of any shape that broadcasts against `b` (NumPy's rules: a lambda of shape `rest` is constant over
         time; `(time, heads, 1)` is one gate a head, which is never expanded in memory).
-    - `b`: input, `(time, *rest)`. Real or complex; a real `a` may meet a complex `b`.
+    - `b`: input, `(time, *rest)`. All arrays may be real or complex; a real `a` may meet a complex `b`.
     - `h0`: state before the first token, `rest`; zeros if not given.
     - `reverse`: run from the last token to the first: h_t = a_t * h_{t+1} + b_t.
     - `resets`: where true, the token meets a zero state: h_t = b_t. Nothing passes a reset, not even NaN or inf.
+    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** `(time, *rest)`, every state in time order.
 
-    **Raises:** `InputError` if the shapes do not fit.
+    **Raises:** `InputError` if the shapes do not fit, or if this implementation is not there.
 
     The gradient is the same recurrence in reverse: with g_t = dL/dh_t, R_t = g_t + a_{t+1} * R_{t+1}, dL/db = R and
     dL/da_t = R_t * h_{t-1} (no conjugate: JAX's convention for complex numbers). Reverse mode of any order works;

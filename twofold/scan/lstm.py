@@ -43,10 +43,11 @@ def lstm_scan(
     - `v`: the recurrent weights V in the same order, `(4 * hidden, hidden)`.
     - `state`: h and c before the first step, `(hidden,)` each.
     - `resets`: where true, the step meets a zero state. Nothing passes a reset, not even NaN or inf.
+    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** the state after the last step, and h of all steps, `(time, hidden)`.
 
-    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
+    **Raises:** `InputError` if the shapes do not fit, if numbers are complex, or if this implementation is not there.
 
     Reverse mode of any order works; forward mode (`jax.jvp`) does not.
     """

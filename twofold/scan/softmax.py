@@ -58,10 +58,11 @@ def softmax_scan(
     - `values`: v_t, `(time, heads, dim)`.
     - `state`: what came before, from an earlier call; empty if not given.
     - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN.
+    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** the state after the last token, and the outputs `(time, heads, dim)`.
 
-    **Raises:** `InputError` if the shapes do not fit, or where numbers are complex.
+    **Raises:** `InputError` if the shapes do not fit, if numbers are complex, or if this implementation is not there.
 
     With alpha_t = exp(s_t - logsumexp(s_1..s_t)) the output is the gated recurrence
     o_t = (1 - alpha_t) o_{t-1} + alpha_t v_t, and the gradient is the same recurrence in reverse, every factor of it
@@ -76,7 +77,7 @@ def softmax_scan(
         )
     state = checked_state(state, values)
     scores, values, state, resets = alike((scores, values, state, checked_resets(resets, len(scores))))
-    return _scan(scores, values, state, resets, choose(implementation, "softmax_scan", scores, values, *state))
+    return _scan(scores, values, state, resets, choose(implementation, "softmax_scan", scores))
 
 
 def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxState, Array, Array]:
