@@ -113,7 +113,7 @@ def test_padding_does_not_matter(mixer, assert_close):
         ({"held_out": 0.01}, "leaves 40 to train and 0 to validate"),
     ],
 )
-def test_bad_settings_leave_no_folder(tmp_path, change, message):
+def test_bad_settings_leave_no_folder(tmp_path, change, message, unchecked):
     with pytest.raises(InputError, match=message):
         train(dataclasses.replace(SMALL, **change), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -139,7 +139,7 @@ def test_one_event_sequences_are_reported(tmp_path):
         ({"heads": 3}, "does not split into num_heads = 3"),
     ],
 )
-def test_bad_settings_leave_no_folder(tmp_path, change, message):
+def test_bad_settings_leave_no_folder(tmp_path, change, message, unchecked):
     with pytest.raises(InputError, match=message):
         train(dataclasses.replace(SMALL, **change), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -220,7 +220,7 @@ def test_every_data_set_has_a_model(dataset, season):
         ({"heads": 3}, "does not split into num_heads = 3"),
     ],
 )
-def test_bad_settings_leave_no_folder(tmp_path, change, message):
+def test_bad_settings_leave_no_folder(tmp_path, change, message, unchecked):
     with pytest.raises(InputError, match=message):
         train(dataclasses.replace(SMALL, **{"dataset": "eustock"} | change), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -22,20 +22,20 @@ from .task import Metrics, Task
 class Classification(Task[LabelledSet]):
     """Which class does a sequence belong to?
 
-    The model pools causally: its answer is read from the mean of the features so far, so that it can be had after every
-    token, and the last one is that of the whole sequence. Features are standardised by the training part's mean and
-    deviation.
+    The model answers after every token, from the mean of its features so far; its last answer is the one for the whole
+    sequence. Tokens are standardised by the mean and deviation of the training part.
     """
 
     dataset: str = "JapaneseVowels"
-    """A data set that comes with aeon (JapaneseVowels, BasicMotions, GunPoint, ItalyPowerDemand, ArrowHead, OSULeaf,
-    PickupGestureWiimoteZ, ACSF1), or the path of a pair of files, some/Name for some/Name_TRAIN.ts and some/Name_TEST.ts."""
+    """The data set. It is JapaneseVowels, BasicMotions, GunPoint, ItalyPowerDemand, ArrowHead, OSULeaf, PickupGestureWiimoteZ
+    or ACSF1, which come with aeon; or the path of a pair of files: some/Name stands for some/Name_TRAIN.ts and
+    some/Name_TEST.ts."""
     steps: int = 1500
     batch: int = 32
     noise: float = 0.3
-    """Standard deviation of the noise added to training tokens, in units of each feature's."""
+    """Noise of this standard deviation is added to training tokens, once they are standardised."""
     held_out: float = 0.2
-    """Share of the published training set, class by class, that is used for validation."""
+    """This share of each class of the published training set is used for validation."""
 
     name = "classification"
     headline: ClassVar = {"accuracy": True}
@@ -64,7 +64,7 @@ class Classification(Task[LabelledSet]):
         return {name: jax.tree.map(jnp.asarray, standardised(part)) for name, part in parts.items()}
 
     def _split(self, data: LabelledSet) -> dict[str, Sequences]:
-        """The published training set in two: every class loses its share, of sequences drawn alike in every run."""
+        """Split the published training set in two, class by class. Every run draws the same sequences."""
         shuffled = np.random.default_rng(0).permutation(len(data.train.targets))
         held_out = np.zeros(len(shuffled), bool)
         for label in range(len(data.labels)):
@@ -81,7 +81,7 @@ class Classification(Task[LabelledSet]):
         }
 
     def model(self, data: LabelledSet, key: PRNGKeyArray, *, capacity: int | None = None) -> SequenceModel:
-        """A random model. `capacity`: of softmax attention's cache; the longest sequence if not given."""
+        """A model with random weights. Softmax attention's cache holds `capacity` tokens, or the longest sequence."""
         return matched_model(
             data.train.tokens.shape[2],
             len(data.labels),
@@ -95,7 +95,7 @@ class Classification(Task[LabelledSet]):
         )
 
     def loss(self, model, arrays, key):
-        """Cross-entropy of one random batch, with noise added to its tokens."""
+        """The cross-entropy of one random batch, with noise added to its tokens."""
         train = arrays["train"]
         chosen_key, noise_key = jax.random.split(key)
         chosen = jax.random.randint(chosen_key, (self.batch,), 0, len(train.targets))
@@ -110,7 +110,7 @@ class Classification(Task[LabelledSet]):
         return model.with_scaled_input(*_statistics(self._split(data)["train"]))
 
     def evaluate(self, model: SequenceModel, data: LabelledSet) -> Metrics:
-        """Accuracy and cross-entropy (nats) on the published training and test sets."""
+        """Measure the accuracy and the cross-entropy (in nats) on the published training and test sets."""
         return {"train": _measure(model, data.train), "test": _measure(model, data.test)}
 
     def example(self, data: LabelledSet) -> Float[Array, "time in"]:
@@ -137,6 +137,6 @@ def _measure(model: SequenceModel, part: Sequences) -> dict[str, float]:
 
 
 def _statistics(part: Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of every feature over all real tokens; a constant feature keeps its scale."""
+    """The mean and deviation of every feature over all real tokens; a constant feature keeps its scale."""
     mean, scale = part.real.mean(0), part.real.std(0)
     return mean, np.where(scale > 0, scale, 1)

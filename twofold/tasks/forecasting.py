@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from ..data.series import Series
 
 HORIZONS = (96, 192, 336, 720)
-"""Those of the literature."""
+"""The horizons of the literature."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecasting(Task["Series"]):
     """What comes next in a series? All of the next `horizon` values are forecast after every observation.
 
-    The first 70% of the series are to train on, 10% to validate with, and the last 20% are the test part; all are
-    standardised by the first. In training and tests the mixer reads the `context` observations before a forecast, from a fresh
-    state; in a stream, all that there were.
+    The first 70% of the series are for training, the next 10% for validation, and the last 20% are the test part. All are
+    standardised by the mean and deviation of the first. In training and tests the mixer reads the `context` observations
+    before a forecast, from a fresh state; in a stream it reads all observations that there were.
     """
 
-    dataset: str = "elecdemand"
-    """elecdemand (half-hourly electricity demand), eustock (daily prices of four stock indices) or weather (hourly
-    temperature at three airports)."""
+    dataset: Literal["elecdemand", "eustock", "weather"] = "elecdemand"
+    """The data set: elecdemand (half-hourly electricity demand), eustock (daily prices of four stock indices) or weather
+    (hourly temperature at three airports)."""
     csv: Path | None = None
-    """An ETT-style CSV file in the place of a data set: a column `date`, which may be missing, and columns of numbers."""
+    """A CSV file in ETT's style is used in place of a data set. It has columns of numbers, and may have a column `date`."""
     target: str | None = None
-    """The column of the CSV file to forecast; all if not given."""
+    """The column of the CSV file to forecast; all columns if not given."""
     horizon: int = 96
-    """How many values to forecast."""
+    """This many values are forecast."""
     context: int = 96
-    """Observations that the mixer reads before a forecast. Those of the patch and of the season before are known besides."""
+    """The mixer reads this many observations before a forecast. It knows those of the patch and of the season before besides."""
     patch: int = 48
-    """The last so many observations make a token."""
+    """A token is made of the last so many observations."""
     memory: float = 96.0
-    """Observations that instance normalisation remembers, exponentially weighted."""
+    """Instance normalisation remembers about this many observations, with exponential weights."""
     width: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 1.0
@@ -60,9 +60,9 @@ class Forecasting(Task["Series"]):
     positive = (*Task.positive, "horizon", "context", "patch")
 
     EVERY: ClassVar = 8
-    """In training, every so many observations of a batch are forecast from: neighbours say nearly the same."""
+    """In training, forecasts are made after one in so many observations: those of neighbours are nearly the same."""
     VALIDATED: ClassVar = 128
-    """Windows of the validation part that are looked at, at equal distances."""
+    """The validation loss is measured on this many windows, at equal distances."""
 
     def check(self) -> None:
         super().check()
@@ -102,7 +102,7 @@ class Forecasting(Task["Series"]):
         return data
 
     def _lookback(self, season: int) -> int:
-        """Observations that a forecast is made from: those that are only remembered, and those that are read."""
+        """The number of observations that a forecast is made from: the remembered ones and the ones that are read."""
         return max(self.patch, season) - 1 + self.context
 
     def arrays(self, data: "Series") -> dict[str, Array]:
@@ -136,7 +136,7 @@ class Forecasting(Task["Series"]):
         )
 
     def loss(self, model, arrays, key):
-        """Mean absolute error of forecasts along random stretches of the training part: a few odd days would rule the squares."""
+        """The mean absolute error of forecasts along random stretches of the training part. A few odd days would rule squares."""
         series, lookback = arrays["train"], self._lookback(model.season)
         place_key, start_key = jax.random.split(key)
         places = jax.random.randint(place_key, (self.batch,), 0, len(series))
@@ -158,10 +158,10 @@ class Forecasting(Task["Series"]):
         return Rescaled(model, in_mean=mean, in_scale=scale, **{k: np.tile(x, self.horizon) for k, x in out.items()})
 
     def evaluate(self, model: Rescaled, data: "Series") -> Metrics:
-        """MSE and MAE over all windows of the test part, in standardised units.
+        """Measure MSE and MAE over all windows of the test part, in standardised units.
 
-        "test": each window from its own context and a fresh state; "test, one stream": from one state that has taken in all
-        of the test part before. "last value" and "seasonal naive" repeat what was last observed.
+        In the row "test", each window is forecast from its own context and a fresh state. In "test, one stream", one state
+        has taken in all of the test part before. "last value" and "seasonal naive" repeat what was last observed.
         """
         mean, scale = _statistics(data)
         series = jnp.asarray((data.values - mean) / scale, jnp.float32)
@@ -190,7 +190,7 @@ def _parts(data: "Series") -> tuple[int, int, int]:
 
 
 def _statistics(data: "Series") -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
-    """Mean and deviation of the observed series over the training part of all places; covariates are left as they are."""
+    """The mean and deviation of the observed series, over the training part of all places. Covariates stay as they are."""
     train = data.values[:, : _parts(data)[0], : data.variates].reshape(-1, data.variates)
     rest = data.values.shape[2] - data.variates
     scale = train.std(0)
@@ -201,7 +201,7 @@ def _statistics(data: "Series") -> tuple[Float[np.ndarray, " features"], Float[n
 
 
 def _windows(shape: tuple[int, ...], lookback: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """All windows of a part that begins with the look-back of its first: the places, and where the look-backs start."""
+    """All windows of a part, which begins with the look-back of its first window: their places, and where they start."""
     starts = np.arange(shape[1] - lookback - horizon + 1)
     return np.repeat(np.arange(shape[0]), len(starts)), np.tile(starts, shape[0])
 
@@ -214,7 +214,7 @@ def _errors(
     times: Int[Array | np.ndarray, " times"],
     lookback: int,
 ) -> Float[Array, "windows times out"]:
-    """Forecast less what came, after the observations `times` of those that each window's mixer reads."""
+    """The forecast minus what came, after the observations `times` among those that the mixer reads in each window."""
     targets = series[:, :, jnp.array(model.targets)]
 
     def one(place, start):
@@ -247,7 +247,7 @@ def _streamed_errors(model: Forecaster, part: Float[Array, "places time features
 def _naive_errors(
     targets: Float[Array, "places time targets"], test_start: int, horizon: int, season: int
 ) -> dict[str, float]:
-    """Of forecasting what was a season before, repeated as often as the horizon needs."""
+    """The errors of forecasting what was a season before, repeated as often as the horizon needs."""
     ahead = np.arange(1, horizon + 1)
     last = np.arange(test_start - 1, targets.shape[1] - horizon)[:, None]
     came, before = last + ahead, last + ahead - season * -(-ahead // season)

