@@ -1,12 +1,17 @@
 """A stream gives what the parallel model gives, goes on where it stopped, and refuses bad tokens unharmed."""
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 import pytest
 
-from twofold import InputError, Stream
+from twofold import InputError, Stream, save
 from twofold.layers import Aaren
 from twofold.models import SequenceModel
+from twofold.saving import load_with_state, save_with_state
 
 
 @pytest.fixture(scope="module", params=["aaren", "linear-attention", "lru", "lstm", "softmax-attention"])
@@ -89,8 +94,124 @@ def test_a_mark_is_an_integer_below_their_number(mark, unchecked):
 
 
 def test_a_state_of_another_model_is_refused(tmp_path):
-    Stream(Aaren(3, 4, key=jax.random.key(0))).save(tmp_path / "small")
-    Stream(Aaren(3, 8, key=jax.random.key(0))).save(tmp_path / "large")
-    (tmp_path / "small" / "state.safetensors").replace(tmp_path / "large" / "state.safetensors")
-    with pytest.raises(InputError, match=r"state\.safetensors has .*output as"):
-        Stream.load(tmp_path / "large")
+    for name, seed in (("a", 0), ("b", 1)):
+        stream = Stream(Aaren(3, 4, key=jax.random.key(seed)))
+        stream.push([1.0, 2.0, 3.0])
+        stream.save(tmp_path / name)
+    (tmp_path / "a" / "state.safetensors").replace(tmp_path / "b" / "state.safetensors")
+    with pytest.raises(InputError, match=r"state\.safetensors .* belongs to another model"):
+        Stream.load(tmp_path / "b")
+
+
+def test_a_model_saved_over_a_stream_takes_no_state_from_it(tmp_path):
+    Stream(Aaren(3, 4, key=jax.random.key(0))).save(tmp_path)
+    save(tmp_path, Aaren(3, 4, key=jax.random.key(1)))
+    with pytest.raises(InputError, match="holds a model and no state"):
+        Stream.load(tmp_path)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.pop("tokens"), "does not say how many tokens"),
+        (lambda arrays: arrays.update(tokens=np.float32(1)), "does not say how many tokens"),
+        (lambda arrays: arrays.update(tokens=np.asarray(-2)), "does not say how many tokens"),
+        (lambda arrays: arrays.pop(".output"), "lacks the array .output"),
+        (lambda arrays: arrays.update(more=np.zeros(2)), "arrays that do not belong into it: more"),
+        (lambda arrays: arrays.update({".output": np.zeros((9, 9))}), "it has .output as float64"),
+    ],
+)
+def test_a_state_of_another_form_is_refused(change, message, tmp_path, unchecked):
+    Stream(Aaren(3, 4, key=jax.random.key(0))).save(tmp_path)
+    model, arrays = load_with_state(tmp_path)
+    change(arrays)
+    save_with_state(tmp_path, model, {name: np.asarray(array) for name, array in arrays.items()})
+    with pytest.raises(InputError, match=message):
+        Stream.load(tmp_path)
+
+
+def test_threads_may_share_a_stream_or_have_their_own(normal, unchecked):
+    model = Aaren(3, 4, key=jax.random.key(0))
+    shared, own = Stream(model), [Stream(model) for _ in range(4)]
+    xs = normal("xs", 200, 3)
+
+    def run(number):
+        return [(shared.push(xs[0]), own[number].push(x))[1] for x in xs]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(run, range(4)))
+    assert shared.tokens == 4 * 200
+    single = Stream(model)
+    expected = [single.push(x) for x in xs]
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_an_interrupted_stream_is_before_or_after_the_token_or_says_that_its_state_is_lost(normal, unchecked):
+    xs = normal("xs", 400, 3)
+    model = Aaren(3, 4, key=jax.random.key(0))
+    clean, stream = Stream(model), Stream(model)
+    expected = [clean.push(x) for x in xs]
+    stream.push(xs[0])  # JAX itself may abort the process when it is interrupted while it compiles.
+    interrupts, running = 0, False
+
+    def interrupt(*_):
+        if running:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0023)
+    try:
+        for _ in range(500):
+            if stream.tokens == len(xs):
+                stream.reset()
+            token = stream.tokens
+            try:
+                running = True
+                y = stream.push(xs[token])
+                running = False
+            except KeyboardInterrupt:
+                running = False
+                interrupts += 1
+                assert stream.tokens in (token, token + 1)
+            except RuntimeError as error:
+                running = False
+                assert "lost its state" in str(error)
+                stream.reset()
+            else:
+                np.testing.assert_array_equal(y, expected[token])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts > 3
+
+
+def test_a_step_that_fails_and_takes_the_state_with_it_is_named(normal, unchecked):
+    stream = Stream(Aaren(3, 4, key=jax.random.key(0)))
+    x = normal("xs", 3)
+    stream.push(x)
+    jax.tree.map(lambda leaf: leaf.delete(), stream._now[0][0][0])
+    with pytest.raises(RuntimeError, match="the stream lost its state"):
+        stream.push(x)
+    stream.reset()
+    assert stream.push(x).shape == (4,)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_forked_process_is_refused_and_its_parent_goes_on(normal, unchecked):
+    stream = Stream(Aaren(3, 4, key=jax.random.key(0)))
+    x = normal("xs", 3)
+    stream.push(x)
+    child = os.fork()
+    if child == 0:
+        try:
+            stream.push(x)
+        except RuntimeError as error:
+            os._exit(17 if "forked" in str(error) else 1)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 17
+    stream.push(x)
+    assert stream.tokens == 2

@@ -1,7 +1,7 @@
 """What a layer is: one function of a sequence, with a parallel face and a step-by-step face."""
 
 import abc
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -30,6 +30,11 @@ class Layer(eqx.Module, Generic[State]):
     @abc.abstractmethod
     def out_size(self) -> int:
         """Size of each output."""
+
+    @property
+    def reads(self) -> Literal["features", "marks"]:
+        """What a token is: `in_size` features, or one of `in_size` marks, an integer from 0."""
+        return "features"
 
     @abc.abstractmethod
     def init_state(self) -> State:

@@ -1,0 +1,8 @@
+"""Models in files: a folder with `config.json`, what the model is, and `model.safetensors`, its arrays. No pickle."""
+
+from .arrays import named_leaves as named_leaves
+from .arrays import with_named_leaves as with_named_leaves
+from .model import load as load
+from .model import load_with_state as load_with_state
+from .model import save as save
+from .model import save_with_state as save_with_state

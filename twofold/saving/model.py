@@ -1,0 +1,58 @@
+"""`save` and `load`: a model in a folder, alone or with the state of a stream."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..layers import Layer
+from .arrays import from_bytes, to_bytes
+from .description import built, described
+from .folder import CONFIG, MODEL, STATE, read_together, write_together
+
+
+def save(path: Path | str, model: Layer) -> None:
+    """Write `model` to the folder `path`, made if need be. It may be any layer of twofold, trained, converted or pruned.
+
+    A model that the folder held before is replaced, with the state of its stream if there was one: after a kill, the folder
+    holds the old model or the new one, whole. Other files in the folder stay.
+
+    **Raises:** `InputError` if the model holds something that is not twofold's, such as a mixer of your own, and
+    `OSError` if the files cannot be written.
+    """
+    save_with_state(path, model, None)
+
+
+def load(path: Path | str) -> Layer:
+    """The model that `save` wrote to the folder `path`.
+
+    **Raises:** `InputError` if the folder holds no model, or files that are damaged or do not belong together.
+    """
+    return load_with_state(path)[0]
+
+
+def save_with_state(path: Path | str, model: Layer, state: dict[str, np.ndarray] | None) -> None:
+    """As `save`, with the named arrays of a state of the model, in the file `state.safetensors`."""
+    description, arrays = described(model)
+    files = {MODEL: to_bytes(arrays)}
+    if state is not None:
+        files[STATE] = to_bytes(state)
+    write_together(Path(path), description, files)
+
+
+def load_with_state(path: Path | str) -> tuple[Layer, dict[str, np.ndarray] | None]:
+    """As `load`, with the arrays of the state that was written with the model; None if there was no state."""
+    folder = Path(path)
+    config, files = read_together(folder)
+    arrays = {name: _arrays(folder / name, data) for name, data in files.items()}
+    try:
+        return built(config["model"], arrays[MODEL]), arrays.get(STATE)
+    except (InputError, RecursionError) as error:
+        raise InputError(f"{folder / CONFIG} and {MODEL} do not make a model: {error}") from error
+
+
+def _arrays(file: Path, data: bytes) -> dict[str, np.ndarray]:
+    try:
+        return from_bytes(data)
+    except InputError as error:
+        raise InputError(f"{file} cannot be used: {error}") from error
