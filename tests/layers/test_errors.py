@@ -12,6 +12,7 @@ from twofold.layers import (
     GRU,
     LRU,
     LSTM,
+    MIXERS,
     Aaren,
     Block,
     CausalSelfAttention,
@@ -99,7 +100,7 @@ def test_cache_of_another_capacity_is_refused():
     ("construct", "named"),
     {
         "heads of Aaren": (lambda: Aaren(3, 4, num_heads=3, key=KEY), ["out_size", "4", "num_heads = 3"]),
-        "no heads": (lambda: Aaren(3, 4, num_heads=0, key=KEY), ["num_heads = 0"]),
+        "no heads": (lambda: Aaren(3, 4, num_heads=0, key=KEY), ["num_heads is 0"]),
         "heads of softmax attention": (lambda: CausalSelfAttention(3, 4, num_heads=3, key=KEY), ["4", "num_heads = 3"]),
         "heads of linear attention": (
             lambda: LinearSelfAttention(5, 4, num_heads=2, key=KEY),
@@ -236,3 +237,56 @@ def test_an_event_model_that_does_not_fit_its_layer_is_named():
 def test_a_forecaster_that_does_not_fit_its_model_is_named(changes, named):
     with error(*named):
         forecaster(3, **changes)
+
+
+@pytest.mark.parametrize("make", [make for name, make in MAKE.items() if name != "Rescaled"])
+@pytest.mark.parametrize("size", [0, -1])
+def test_sizes_below_one_are_refused_by_name(make, size):
+    with error(f"size is {size}", "it must be at least 1") if make is not MAKE["Forecaster"] else error(f"{size}"):
+        make(size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [({"depth": -1}, "depth is -1"), ({"depth": 0}, "depth is 0"), ({"width": 0}, "width is 0")],
+)
+def test_a_model_names_the_size_that_is_too_small(sizes, named):
+    with error(named, "at least 1"):
+        SequenceModel(3, 2, **{"width": 4, "depth": 1} | sizes, key=KEY)
+
+
+@every_layer
+def test_complex_tokens_are_refused(make):
+    layer = make(4)
+    tokens = np.ones((3, layer.in_size), np.complex64)
+    with error("takes real tokens", "complex64"):
+        layer(tokens)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "complex64", "bool"])
+def test_parameters_are_real_numbers(dtype):
+    for make in (Aaren, LSTM, GRU, LRU, GatedRNN, LinearSelfAttention, CausalSelfAttention):
+        with error(f"dtype is {dtype}"):
+            make(2, 2, dtype=dtype, key=KEY)
+
+
+MIXED = {"lstm": (LSTM, (8, 3), (8, 2), (8,)), "gru": (GRU, (6, 3), (6, 2), (6,))}
+
+
+@pytest.mark.parametrize(("kind", "shapes"), [(kind, shapes) for kind, *shapes in MIXED.values()], ids=MIXED)
+def test_given_weights_are_promoted_to_one_dtype(kind, shapes):
+    weights = [
+        np.zeros(shape, dtype) for shape, dtype in zip(shapes, (np.float16, np.float32, np.float16), strict=True)
+    ]
+    layer = kind.from_weights(*weights)
+    assert {str(x.dtype) for x in jax.tree.leaves(layer)} == {"float32"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("time", [0, 1, 5])
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_every_mixer_runs_in_half_precision_and_at_every_length(mixer, time, dtype):
+    layer = MIXERS[mixer].make(4, 4, dtype=dtype, key=KEY)
+    state, ys = layer.prefill(layer.init_state(), np.ones((time, 4)))
+    assert ys.shape == (time, 4)
+    assert {str(x.dtype) for x in jax.tree.leaves((layer, state, ys)) if x.dtype != np.int32} == {dtype}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from twofold import convert, layers
+from twofold import convert, layers, models
 from twofold.layers import (
     GRU,
     LRU,
@@ -118,7 +118,7 @@ MAKE: dict[str, Callable[..., Layer]] = {
 }
 """Layers by class, and by what sets them apart within it."""
 
-DOUBLE = [(name, "float64") for name in MAKE]
+DOUBLE = [(name, "float64") for name in MAKE] if jax.config.jax_enable_x64 else []
 SINGLE = [
     (name, "float32") for name in MAKE if not name.endswith("of RNN")
 ]  # Conversions of attention say as much. And five layers of differences, the GRU's of an RNN, have too few digits.
@@ -174,19 +174,15 @@ run = jax.jit(prefill)
 def case(request, normal):
     name, dtype = request.param
 
-    def cast(tree):
-        return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
-
     def tokens(name, time):
         numbers = normal(name, time, layer.in_size, dtype=dtype)
         return 1 + numbers[:, 1:].argmax(1) if marks else numbers  # Mark 0 is kept for `spoiled`.
 
-    layer = MAKE[name](key=jax.random.key(0))
+    with jax.enable_x64(dtype == "float64"):  # A float32 layer stays one where float64 is on.
+        layer = MAKE[name](key=jax.random.key(0))
     assert type(layer).__name__ == name.split(", ")[0]
     marks = getattr(layer, "reads", "features") == "marks"
     fresh = layer.init_state()
-    if dtype != "float64":
-        layer, fresh = cast((layer, fresh))
     state, _ = run(layer, fresh, tokens("before", PART))
     count = eqx.debug.assert_max_traces(step, max_traces=1)
     xs = tokens("tokens", TIME)
@@ -195,7 +191,8 @@ def case(request, normal):
 
 
 def test_every_exported_layer_is_under_the_law():
-    exported = {name for name, x in vars(layers).items() if isinstance(x, type) and issubclass(x, Layer)}
+    everything = vars(layers) | vars(models)
+    exported = {name for name, x in everything.items() if isinstance(x, type) and issubclass(x, Layer)}
     assert {name.split(", ")[0] for name in MAKE} == (exported | {"Converted"}) - {"Layer"}
 
 
@@ -205,10 +202,20 @@ def test_folding_step_equals_prefill(case, assert_close):
         last, ys = run(case.layer, state, case.xs)
         assert_close((last, ys), case.fold(state, case.xs))
         assert ys.shape == (TIME, case.layer.out_size)
-        assert [x.dtype for x in jax.tree.leaves((last, ys))] == [
-            *(x.dtype for x in jax.tree.leaves(state)),
-            case.dtype,
-        ]
+
+
+@in_both_precisions
+def test_states_and_outputs_have_the_dtype_of_the_layer(case):
+    """Whatever float64 is on for, and whatever the dtype of the tokens: states keep their structure, shapes and dtypes."""
+    last, ys = run(case.layer, case.fresh, case.xs)
+    stepped, y = case.layer.step(case.fresh, case.xs[0])
+    assert ys.dtype == y.dtype == case.dtype
+    real = [x.dtype for x in jax.tree.leaves((case.layer, case.fresh)) if eqx.is_inexact_array(x)]
+    assert set(map(str, real)) == {case.dtype}
+    for state in (last, stepped):
+        assert jax.tree.structure(state) == jax.tree.structure(case.fresh)
+        kinds = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (state, case.fresh)]
+        assert kinds[0] == kinds[1]
 
 
 @in_double

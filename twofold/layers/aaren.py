@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..scan import SoftmaxState, softmax_scan
-from .layer import Layer, head_size
+from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
 class Aaren(Layer[SoftmaxState]):
@@ -21,13 +22,26 @@ class Aaren(Layer[SoftmaxState]):
     w_v: Float[Array, "inner in"]
     w_o: Float[Array, "out inner"]
 
-    def __init__(self, in_size: int, out_size: int, *, num_heads: int = 1, key: PRNGKeyArray):
-        """A random layer, weights from N(0, 1/fan_in), queries from N(0, 1); each head has size out_size / num_heads."""
-        size = head_size("out_size", out_size, num_heads)
+    def __init__(
+        self, in_size: int, out_size: int, *, num_heads: int = 1, dtype: DTypeLike | None = None, key: PRNGKeyArray
+    ):
+        """A random layer. Weights are drawn from N(0, 1/fan_in), queries from N(0, 1).
+
+        **Arguments:**
+
+        - `in_size`, `out_size`: features a token, and size of each output.
+        - `num_heads`: number of heads, each of size out_size / num_heads.
+        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for sizes below 1, or that do not split into the heads.
+        """
+        check_sizes(in_size=in_size)
+        size, dtype = head_size("out_size", out_size, num_heads), parameter_dtype(dtype)
         keys = jax.random.split(key, 4)
-        self.query = jax.random.normal(keys[0], (num_heads, size))
-        self.w_k, self.w_v = (jax.random.normal(k, (out_size, in_size)) / in_size**0.5 for k in keys[1:3])
-        self.w_o = jax.random.normal(keys[3], (out_size, out_size)) / out_size**0.5
+        self.query = jax.random.normal(keys[0], (num_heads, size), dtype)
+        self.w_k, self.w_v = (jax.random.normal(k, (out_size, in_size), dtype) / in_size**0.5 for k in keys[1:3])
+        self.w_o = jax.random.normal(keys[3], (out_size, out_size), dtype) / out_size**0.5
 
     @property
     def in_size(self) -> int:

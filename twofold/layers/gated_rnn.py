@@ -6,11 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Bool, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import linear_scan
-from .layer import Layer
+from .layer import Layer, check_sizes, parameter_dtype, promoted
 
 
 class GatedRNN(Layer[Array]):
@@ -37,25 +38,37 @@ class GatedRNN(Layer[Array]):
         hidden_size: int | None = None,
         gate_size: int | None = None,
         recurrence: Literal["diagonal", "dense"] = "diagonal",
+        dtype: DTypeLike | None = None,
         key: PRNGKeyArray,
     ):
-        """A random layer with n = `hidden_size` neurons and g = `gate_size` rows of the output gate.
+        """A random layer. Weights are drawn from N(0, 1/fan_in), and lambda is uniform over (0.01, 0.99).
 
-        Weights are drawn from N(0, 1/fan_in). lambda is uniform over (0.01, 0.99); the dense A has the same spectrum,
-        in a random orthogonal basis. Both sizes are twice `in_size` if not given.
+        **Arguments:**
+
+        - `in_size`, `out_size`: features a token, and size of each output.
+        - `hidden_size`: n, the number of hidden neurons. It is twice `in_size` if not given.
+        - `gate_size`: g, the number of rows of the output gate. It is twice `in_size` if not given.
+        - `recurrence`: `"diagonal"`, or `"dense"` for a full matrix A. A has the same spectrum as lambda, in a random
+            orthogonal basis.
+        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for sizes below 1, or an unknown recurrence.
         """
         n = 2 * in_size if hidden_size is None else hidden_size
         g = 2 * in_size if gate_size is None else gate_size
+        check_sizes(in_size=in_size, out_size=out_size, hidden_size=n, gate_size=g)
+        dtype = parameter_dtype(dtype)
         keys = jax.random.split(key, 7)
 
         def normal(key, *shape):
-            return jax.random.normal(key, shape) / shape[-1] ** 0.5
+            return jax.random.normal(key, shape, dtype) / shape[-1] ** 0.5
 
-        lam = jax.random.uniform(keys[0], (n,), minval=0.01, maxval=0.99)
+        lam = jax.random.uniform(keys[0], (n,), dtype, 0.01, 0.99)
         if recurrence == "diagonal":
             self.recurrent = nu_of(lam)
         elif recurrence == "dense":
-            basis = jax.random.orthogonal(keys[6], n)
+            basis = jax.random.orthogonal(keys[6], n, dtype=dtype)
             self.recurrent = (basis * lam) @ basis.T
         else:
             raise InputError(f"unknown recurrence {recurrence!r}; use 'diagonal' or 'dense'")
@@ -74,8 +87,8 @@ class GatedRNN(Layer[Array]):
         readout: Float[ArrayLike, "out g"],
     ) -> "GatedRNN":
         """The layer with the given weights. `lam` is lambda, `(n,)` in [0, 1]; or `(n, n)`, the matrix A of a dense one."""
-        lam = jnp.asarray(lam)
-        w_in_m, w_in_x, w_out_m, w_out_x, readout = map(jnp.asarray, (w_in_m, w_in_x, w_out_m, w_out_x, readout))
+        weights = promoted(lam, w_in_m, w_in_x, w_out_m, w_out_x, readout)
+        lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
         n, g = lam.shape[0] if lam.ndim else 0, readout.shape[-1] if readout.ndim else 0
         if not (
             lam.shape in ((n,), (n, n))

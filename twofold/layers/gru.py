@@ -4,11 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import gru_scan
-from .layer import Layer
+from .layer import Layer, check_sizes, parameter_dtype, promoted
 from .lstm import affine, uniform
 
 
@@ -32,10 +33,29 @@ class GRU(Layer[Array]):
     b_n: Float[Array, " out"] | None
     """The bias within the reset product; None if the reset comes before the product."""
 
-    def __init__(self, in_size: int, out_size: int, *, reset_after: bool = False, key: PRNGKeyArray):
-        """A random layer: all weights are uniform in +-1/sqrt(out_size), as PyTorch has them."""
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        reset_after: bool = False,
+        dtype: DTypeLike | None = None,
+        key: PRNGKeyArray,
+    ):
+        """A random layer. All weights are uniform in +-1/sqrt(out_size), as PyTorch has them.
+
+        **Arguments:**
+
+        - `in_size`, `out_size`: features a token, and number of hidden neurons.
+        - `reset_after`: whether the reset comes after the recurrent product, as in PyTorch.
+        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for sizes below 1.
+        """
+        check_sizes(in_size=in_size, out_size=out_size)
         shapes = (3 * out_size, in_size), (3 * out_size, out_size), (3 * out_size,), (out_size,)
-        self.u, self.v, self.b, b_n = uniform(key, out_size, *shapes)
+        self.u, self.v, self.b, b_n = uniform(key, out_size, parameter_dtype(dtype), *shapes)
         self.b_n = b_n if reset_after else None
 
     @classmethod
@@ -50,8 +70,8 @@ class GRU(Layer[Array]):
 
         With `b_n`, `(out,)`, it is one of `reset_after=True`. Raises `InputError` if the shapes do not fit.
         """
-        u, v, b = map(jnp.asarray, (u, v, b))
-        b_n = None if b_n is None else jnp.asarray(b_n)
+        u, v, b, *rest = promoted(*(w for w in (u, v, b, b_n) if w is not None))
+        b_n = rest[0] if rest else None
         n = v.shape[-1] if v.ndim else 0
         if u.ndim != 2 or len(u) != 3 * n or v.shape != (3 * n, n) or b.shape != (3 * n,):
             raise InputError(

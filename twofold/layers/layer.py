@@ -6,7 +6,9 @@ from typing import Generic, Literal, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Bool, Float, Shaped
 
 from ..errors import InputError
@@ -73,8 +75,12 @@ class Layer(eqx.Module, Generic[State]):
         return self.prefill(self.init_state(), xs, resets=resets)[1]
 
     def _tokens(self, xs, like: Array) -> Array:
-        """`xs` as an array of the dtype of `like`, a parameter; an error if it is not `(time, in_size)`."""
+        """`xs` as an array of the dtype of `like`, a parameter; an error if it is not `(time, in_size)`, or complex."""
         xs = jnp.asarray(xs)
+        if jnp.issubdtype(xs.dtype, jnp.complexfloating):
+            raise InputError(
+                f"{type(self).__name__} takes real tokens; got {xs.dtype}. Give real and imaginary parts as features"
+            )
         if xs.ndim != 2 or xs.shape[1] != self.in_size:
             raise InputError(
                 f"{type(self).__name__} takes tokens of {self.in_size} features, (time, {self.in_size});"
@@ -92,8 +98,41 @@ class Layer(eqx.Module, Generic[State]):
             raise InputError(f"resets have shape {jnp.shape(resets)}; these tokens need ({time},)")
 
 
+def check_sizes(**sizes: int) -> None:
+    """**Raises:** `InputError` for a size below 1, with its name."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{name} is {size}; it must be at least 1")
+
+
+def parameter_dtype(dtype: DTypeLike | None) -> np.dtype:
+    """The dtype that a constructor gives to parameters: the one asked for, or else JAX's default.
+
+    **Raises:** `InputError` for a dtype that is not real and floating, or that needs 64 bits where JAX has them off.
+    """
+    chosen = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
+    if not jnp.issubdtype(chosen, jnp.floating):
+        raise InputError(f"dtype is {chosen}; parameters are real numbers, of a dtype such as float32")
+    if jax.dtypes.canonicalize_dtype(chosen) != chosen:
+        raise InputError(f"dtype is {chosen}, which needs jax.config.update('jax_enable_x64', True)")
+    return chosen
+
+
+def dtype_of(layer: Layer) -> np.dtype:
+    """The dtype that a layer computes in: the one of its parameters, or where it has none, of its state."""
+    real = [x for tree in (layer, layer.init_state()) for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
+    return real[0].dtype if real else jnp.result_type(float)
+
+
+def promoted(*weights: ArrayLike) -> list[Array]:
+    """The weights as arrays of one dtype, by JAX's rule of promotion."""
+    dtype = jnp.result_type(*weights)
+    return [jnp.asarray(w, dtype) for w in weights]
+
+
 def head_size(name: str, size: int, num_heads: int) -> int:
     """The size of each of `num_heads` equal heads of a total of `size`, or an `InputError`."""
-    if num_heads < 1 or size % num_heads:
+    check_sizes(num_heads=num_heads, **{name: size})
+    if size % num_heads:
         raise InputError(f"{name} has size {size}, which does not split into num_heads = {num_heads} equal heads")
     return size // num_heads

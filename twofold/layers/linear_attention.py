@@ -4,11 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import kv_scan
-from .layer import Layer, head_size
+from .layer import Layer, check_sizes, head_size, parameter_dtype, promoted
 
 
 class LinearSelfAttention(Layer[Array]):
@@ -23,18 +24,36 @@ class LinearSelfAttention(Layer[Array]):
     w_q: Float[Array, "heads d_k in"]
 
     def __init__(
-        self, in_size: int, out_size: int, *, num_heads: int = 1, key_size: int | None = None, key: PRNGKeyArray
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        num_heads: int = 1,
+        key_size: int | None = None,
+        dtype: DTypeLike | None = None,
+        key: PRNGKeyArray,
     ):
-        """Weights are drawn from N(0, 1/in_size), as for the teacher of paper A's section 3.
+        """A random layer. Weights are drawn from N(0, 1/in_size), as for the teacher of paper A's section 3.
 
-        `key_size` is d_k, the size of each head's keys and queries: in_size / num_heads if not given.
+        **Arguments:**
+
+        - `in_size`, `out_size`: features a token, and size of each output.
+        - `num_heads`: number of heads.
+        - `key_size`: d_k, the size of each head's keys and queries. It is in_size / num_heads if not given.
+        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for sizes below 1, or that do not split into the heads.
         """
+        check_sizes(in_size=in_size, out_size=out_size, num_heads=num_heads)
+        dtype = parameter_dtype(dtype)
         if key_size is None:
             key_size = head_size("in_size", in_size, num_heads)
+        check_sizes(key_size=key_size)
         keys = jax.random.split(key, 3)
         rows = out_size, key_size, key_size
         self.w_v, self.w_k, self.w_q = (
-            jax.random.normal(k, (num_heads, r, in_size)) / in_size**0.5 for k, r in zip(keys, rows, strict=True)
+            jax.random.normal(k, (num_heads, r, in_size), dtype) / in_size**0.5 for k, r in zip(keys, rows, strict=True)
         )
 
     @classmethod
@@ -45,7 +64,7 @@ class LinearSelfAttention(Layer[Array]):
         w_q: Float[ArrayLike, "*heads d_k in"],
     ) -> "LinearSelfAttention":
         """The layer with the given weights: each `(rows, in_size)`, or all with a leading axis for heads."""
-        weights = [jnp.asarray(w) for w in (w_v, w_k, w_q)]
+        weights = promoted(w_v, w_k, w_q)
         shapes = [w.shape for w in weights]
         if weights[0].ndim == 2:
             weights = [w[None] for w in weights]

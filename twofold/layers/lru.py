@@ -6,12 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Complex, Float, Inexact, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import linear_scan
 from .gated_rnn import nu_of
-from .layer import Layer
+from .layer import Layer, check_sizes, parameter_dtype
 
 Gating = Literal["out", "in-out", "in-skip"]
 
@@ -54,14 +55,30 @@ class LRU(Layer[Array]):
         r_min: float = 0.0,
         r_max: float = 1.0,
         max_phase: float = 2 * jnp.pi,
+        dtype: DTypeLike | None = None,
         key: PRNGKeyArray,
     ):
-        """A random layer with n = `hidden_size` complex neurons (`in_size` if not given).
+        """A random layer. Weights are drawn from N(0, 1/fan_in).
 
-        lambda is uniform over the ring r_min <= |lambda| < r_max with phases up to `max_phase`; long memory wants r_min
-        near 1. gamma = sqrt(1 - |lambda|^2) keeps the size of h that of its input. Weights are N(0, 1/fan_in).
+        lambda is uniform over the ring r_min <= |lambda| < r_max. gamma = sqrt(1 - |lambda|^2) keeps h as large as its
+        input.
+
+        **Arguments:**
+
+        - `in_size`, `out_size`: features a token, and size of each output.
+        - `hidden_size`: n, the number of complex neurons. It is `in_size` if not given.
+        - `gating`: where the gates are; see the class.
+        - `r_min`, `r_max`: the ring of lambda. For long memory, choose `r_min` near 1.
+        - `max_phase`: the largest phase of lambda, in radians.
+        - `dtype`: the real dtype of the parameters. JAX's default float dtype if not given. In half precision the
+            recurrence itself runs in complex64.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for sizes below 1, an empty ring, or an unknown gating.
         """
         n = in_size if hidden_size is None else hidden_size
+        check_sizes(in_size=in_size, out_size=out_size, hidden_size=n)
+        dtype = parameter_dtype(dtype)
         if not 0 <= r_min < r_max <= 1:
             raise InputError(f"r_min, r_max are {r_min}, {r_max}; lambda's ring needs 0 <= r_min < r_max <= 1")
         if not max_phase > 0:
@@ -70,11 +87,11 @@ class LRU(Layer[Array]):
         keys = jax.random.split(key, 11)
 
         def normal(key, *shape):
-            return jax.random.normal(key, shape) / max(shape[-1], 1) ** 0.5
+            return jax.random.normal(key, shape, dtype) / shape[-1] ** 0.5
 
-        square = jax.random.uniform(keys[0], (n,), minval=r_min**2, maxval=r_max**2)
+        square = jax.random.uniform(keys[0], (n,), dtype, r_min**2, r_max**2)
         self.nu = nu_of(jnp.sqrt(square))
-        self.theta = _theta_of(max_phase * jax.random.uniform(keys[1], (n,)))
+        self.theta = _theta_of(max_phase * jax.random.uniform(keys[1], (n,), dtype))
         self.gamma_log = jnp.log(-jnp.expm1(-2 * jnp.exp(self.nu))) / 2
         self.b_re, self.b_im = normal(keys[2], 2, n, in_size) / 2**0.5
         self.c_re, self.c_im = normal(keys[3], 2, out_size, n)
@@ -162,8 +179,9 @@ class LRU(Layer[Array]):
     @property
     def lam(self) -> Complex[Array, " n"]:
         """lambda, the recurrent weights."""
-        phase = jnp.exp(self.theta)
-        return jnp.exp(-jnp.exp(self.nu)) * lax.complex(jnp.cos(phase), jnp.sin(phase))
+        wide = jnp.promote_types(self.d.dtype, jnp.float32)  # complex numbers have no half precision
+        phase, nu = jnp.exp(self.theta.astype(wide)), self.nu.astype(wide)
+        return jnp.exp(-jnp.exp(nu)) * lax.complex(jnp.cos(phase), jnp.sin(phase))
 
     def init_state(self) -> Float[Array, "2 n"]:
         return jnp.zeros((2, self.hidden_size), self.d.dtype)
@@ -175,12 +193,15 @@ class LRU(Layer[Array]):
         gamma = jnp.exp(self.gamma_log)[:, None]
         # Real and imaginary parts, and all that is added up, as one matrix product: a training step takes a quarter less.
         re, im = jnp.split(u @ jnp.concatenate([gamma * self.b_re, gamma * self.b_im]).T, 2, axis=1)
-        start = lax.complex(*state)
-        h = linear_scan(self.lam, lax.complex(re, im), start, resets=resets)
-        y = jnp.concatenate([h.real, h.imag, u], 1) @ jnp.concatenate([self.c_re, -self.c_im, self.d], 1).T
+        lam = self.lam
+        wide, narrow = lam.real.dtype, xs.dtype
+        start = lax.complex(*state.astype(wide))
+        h = linear_scan(lam, lax.complex(re.astype(wide), im.astype(wide)), start, resets=resets)
+        parts = jnp.concatenate([h.real.astype(narrow), h.imag.astype(narrow), u], 1)
+        y = parts @ jnp.concatenate([self.c_re, -self.c_im, self.d], 1).T
         last = jnp.concatenate([start[None], h])[-1]
         ys = _glu(xs if self.gating == "in-skip" else y, self.w_out_m, y, self.w_out_x)
-        return jnp.stack([last.real, last.imag]), ys
+        return jnp.stack([last.real, last.imag]).astype(state.dtype), ys
 
 
 def _glu(z: Array, w_m: Array, y: Array, w_x: Array) -> Array:

@@ -3,12 +3,14 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import LSTMState, lstm_scan
-from .layer import Layer
+from .layer import Layer, check_sizes, parameter_dtype, promoted
 
 
 class LSTM(Layer[LSTMState]):
@@ -26,11 +28,20 @@ class LSTM(Layer[LSTMState]):
     v: Float[Array, "four_out out"]
     b: Float[Array, " four_out"]
 
-    def __init__(self, in_size: int, out_size: int, *, key: PRNGKeyArray):
-        """A random layer: all weights are uniform in +-1/sqrt(out_size), as PyTorch has them."""
-        self.u, self.v, self.b = uniform(
-            key, out_size, (4 * out_size, in_size), (4 * out_size, out_size), (4 * out_size,)
-        )
+    def __init__(self, in_size: int, out_size: int, *, dtype: DTypeLike | None = None, key: PRNGKeyArray):
+        """A random layer. All weights are uniform in +-1/sqrt(out_size), as PyTorch has them.
+
+        **Arguments:**
+
+        - `in_size`, `out_size`: features a token, and number of hidden neurons.
+        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for sizes below 1.
+        """
+        check_sizes(in_size=in_size, out_size=out_size)
+        shapes = (4 * out_size, in_size), (4 * out_size, out_size), (4 * out_size,)
+        self.u, self.v, self.b = uniform(key, out_size, parameter_dtype(dtype), *shapes)
 
     @classmethod
     def from_weights(
@@ -43,7 +54,7 @@ class LSTM(Layer[LSTMState]):
 
         Raises `InputError` if the shapes do not fit.
         """
-        u, v, b = map(jnp.asarray, (u, v, b))
+        u, v, b = promoted(u, v, b)
         n = v.shape[-1] if v.ndim else 0
         if u.ndim != 2 or len(u) != 4 * n or v.shape != (4 * n, n) or b.shape != (4 * n,):
             raise InputError(
@@ -70,11 +81,11 @@ class LSTM(Layer[LSTMState]):
         return lstm_scan(affine(self.u, self.b, xs), self.v, state, resets=resets)
 
 
-def uniform(key: PRNGKeyArray, hidden: int, *shapes: tuple[int, ...]) -> list[Array]:
+def uniform(key: PRNGKeyArray, hidden: int, dtype: np.dtype, *shapes: tuple[int, ...]) -> list[Array]:
     """Random arrays of these shapes, uniform in +-1/sqrt(hidden)."""
-    limit = max(hidden, 1) ** -0.5
+    limit = hidden**-0.5
     keys = jax.random.split(key, len(shapes))
-    return [jax.random.uniform(k, shape, minval=-limit, maxval=limit) for k, shape in zip(keys, shapes, strict=True)]
+    return [jax.random.uniform(k, shape, dtype, -limit, limit) for k, shape in zip(keys, shapes, strict=True)]
 
 
 def affine(u: Array, b: Array, xs: Array) -> Array:

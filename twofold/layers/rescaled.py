@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from ..errors import InputError
-from .layer import Layer
+from .layer import Layer, dtype_of
 
 
 class Rescaled(Layer[Any]):
@@ -27,13 +27,20 @@ class Rescaled(Layer[Any]):
         out_mean: Float[ArrayLike, "*out"] = 0.0,
         out_scale: Float[ArrayLike, "*out"] = 1.0,
     ):
-        """The means and scales are `(in_size,)` and `(out_size,)`, or one number for all.
+        """A layer for raw data, in the dtype of `inner`.
+
+        **Arguments:**
+
+        - `inner`: the layer that was trained on standardised data.
+        - `in_mean`, `in_scale`: mean and deviation of the tokens, `(in_size,)`, or one number for all features.
+        - `out_mean`, `out_scale`: mean and deviation of the outputs, `(out_size,)`, or one number for all.
 
         **Raises:** `InputError` if they do not fit.
         """
+        dtype = dtype_of(inner)
         self.inner = inner
-        self.in_mean, self.in_scale = (_each("in", x, inner.in_size) for x in (in_mean, in_scale))
-        self.out_mean, self.out_scale = (_each("out", x, inner.out_size) for x in (out_mean, out_scale))
+        self.in_mean, self.in_scale = (_each("in", x, inner.in_size, dtype) for x in (in_mean, in_scale))
+        self.out_mean, self.out_scale = (_each("out", x, inner.out_size, dtype) for x in (out_mean, out_scale))
 
     @property
     def in_size(self) -> int:
@@ -52,7 +59,7 @@ class Rescaled(Layer[Any]):
         return state, self.out_scale * ys + self.out_mean
 
 
-def _each(side: str, x, size: int) -> Array:
+def _each(side: str, x, size: int, dtype) -> Array:
     if jnp.shape(x) not in ((), (size,)):
         raise InputError(f"a mean or scale of shape {jnp.shape(x)} does not fit the layer's {side}_size, {size}")
-    return jnp.broadcast_to(jnp.asarray(x, float), (size,))
+    return jnp.broadcast_to(jnp.asarray(x, dtype), (size,))

@@ -2,15 +2,26 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ..scan import SoftmaxState, softmax_scan
-from .layer import Layer
+from .layer import Layer, check_sizes, parameter_dtype
 
 
 class RunningMean(Layer[SoftmaxState]):
     """y_t = mean(x_1..x_t): a summary of the whole sequence, to be had after every token."""
 
     size: int = eqx.field(static=True)
+    dtype: str = eqx.field(static=True)
+    """The dtype of tokens, state and outputs: there are no parameters that say it."""
+
+    def __init__(self, size: int, *, dtype: DTypeLike | None = None):
+        """The mean of tokens of `size` features, in `dtype`: JAX's default float dtype if not given.
+
+        **Raises:** `InputError` for a size below 1.
+        """
+        check_sizes(size=size)
+        self.size, self.dtype = size, parameter_dtype(dtype).name
 
     @property
     def in_size(self) -> int:
@@ -21,9 +32,9 @@ class RunningMean(Layer[SoftmaxState]):
         return self.size
 
     def init_state(self) -> SoftmaxState:
-        return SoftmaxState.empty(1, self.size)
+        return SoftmaxState.empty(1, self.size, dtype=self.dtype)
 
     def prefill(self, state, xs, *, resets=None):
-        xs = self._tokens(xs, like=state.output)
+        xs = self._tokens(xs, like=jnp.zeros((), self.dtype))
         state, out = softmax_scan(jnp.zeros((len(xs), 1), xs.dtype), xs[:, None], state, resets=resets)
         return state, out[:, 0]

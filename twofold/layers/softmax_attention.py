@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from ..errors import InputError
-from .layer import Layer, head_size
+from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
 class KVCache(NamedTuple):
@@ -39,14 +40,38 @@ class CausalSelfAttention(Layer[KVCache]):
     num_heads: int = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
 
-    def __init__(self, in_size: int, out_size: int, *, num_heads: int = 1, capacity: int = 1024, key: PRNGKeyArray):
-        """A random layer, weights from N(0, 1/fan_in); each head has size out_size / num_heads."""
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        num_heads: int = 1,
+        capacity: int = 1024,
+        dtype: DTypeLike | None = None,
+        key: PRNGKeyArray,
+    ):
+        """A random layer. Weights are drawn from N(0, 1/fan_in).
+
+        **Arguments:**
+
+        - `in_size`, `out_size`: features a token, and size of each output.
+        - `num_heads`: number of heads, each of size out_size / num_heads.
+        - `capacity`: how many tokens the KV cache holds.
+        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for sizes below 1, or that do not split into the heads.
+        """
+        check_sizes(in_size=in_size)
+        dtype = parameter_dtype(dtype)
         head_size("out_size", out_size, num_heads)
         if capacity < 1:
             raise InputError(f"capacity is {capacity}; the KV cache must hold at least 1 token")
         keys = jax.random.split(key, 4)
-        self.w_q, self.w_k, self.w_v = (jax.random.normal(k, (out_size, in_size)) / in_size**0.5 for k in keys[:3])
-        self.w_o = jax.random.normal(keys[3], (out_size, out_size)) / out_size**0.5
+        self.w_q, self.w_k, self.w_v = (
+            jax.random.normal(k, (out_size, in_size), dtype) / in_size**0.5 for k in keys[:3]
+        )
+        self.w_o = jax.random.normal(keys[3], (out_size, out_size), dtype) / out_size**0.5
         self.num_heads, self.capacity = num_heads, capacity
 
     @property
@@ -65,6 +90,8 @@ class CausalSelfAttention(Layer[KVCache]):
     def prefill(self, state, xs, *, resets=None):
         q, k, v = self._project(self._tokens(xs, like=self.w_v))
         self._check(state, resets, len(q))
+        if len(q) == 0:
+            return state, jnp.zeros((0, self.out_size), q.dtype)
         resets = jnp.zeros(len(q), bool) if resets is None else jnp.asarray(resets)
         visible, keys, values = self._new_visible(resets), k, v
         if not _known_to_be_empty(state):
@@ -115,8 +142,6 @@ class CausalSelfAttention(Layer[KVCache]):
     def _remember(self, state, k, v, resets):
         """The cache after the new tokens; after a reset, exactly that of a fresh start."""
         time = len(resets)
-        if time == 0:
-            return state
         since_reset = jnp.argmax(resets[::-1]) + 1  # tokens of the last sequence, if there was a reset
         restarted = jnp.any(resets)
         length = jnp.where(restarted, since_reset, jnp.minimum(state.length, self.capacity) + time)

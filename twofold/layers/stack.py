@@ -6,10 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import PRNGKeyArray
 
 from ..errors import InputError
-from .layer import Layer
+from .layer import Layer, check_sizes, dtype_of, parameter_dtype
 
 
 class Block(Layer[Any]):
@@ -21,17 +22,36 @@ class Block(Layer[Any]):
     expand: eqx.nn.Linear
     contract: eqx.nn.Linear
 
-    def __init__(self, mixer: Layer, *, feed_forward_size: int | None = None, key: PRNGKeyArray):
-        """A block around `mixer`, a layer of equal sizes in and out; the feed-forward part has 4 times that if not given."""
+    def __init__(
+        self,
+        mixer: Layer,
+        *,
+        feed_forward_size: int | None = None,
+        dtype: DTypeLike | None = None,
+        key: PRNGKeyArray,
+    ):
+        """A random block around a mixer.
+
+        **Arguments:**
+
+        - `mixer`: a layer whose in_size and out_size are equal.
+        - `feed_forward_size`: number of hidden neurons of the feed-forward part. It is 4 in_size if not given.
+        - `dtype`: the dtype of the parameters. It is the dtype of the mixer if not given.
+        - `key`: the random key of the weights.
+
+        **Raises:** `InputError` for a mixer that changes the size of tokens, or a size below 1.
+        """
         size = mixer.in_size
         if mixer.out_size != size:
             raise InputError(f"a block's mixer must keep the size of tokens; this one maps {size} to {mixer.out_size}")
         inner = 4 * size if feed_forward_size is None else feed_forward_size
+        check_sizes(feed_forward_size=inner)
+        dtype = parameter_dtype(dtype_of(mixer) if dtype is None else dtype)
         expand_key, contract_key = jax.random.split(key)
-        self.mixer_norm, self.feed_forward_norm = eqx.nn.LayerNorm(size), eqx.nn.LayerNorm(size)
+        self.mixer_norm, self.feed_forward_norm = (eqx.nn.LayerNorm(size, dtype=dtype) for _ in range(2))
         self.mixer = mixer
-        self.expand = eqx.nn.Linear(size, inner, key=expand_key)
-        self.contract = eqx.nn.Linear(inner, size, key=contract_key)
+        self.expand = eqx.nn.Linear(size, inner, dtype=dtype, key=expand_key)
+        self.contract = eqx.nn.Linear(inner, size, dtype=dtype, key=contract_key)
 
     @property
     def in_size(self) -> int:
@@ -67,6 +87,10 @@ class Stack(Layer[tuple]):
     layers: tuple[Layer, ...]
 
     def __init__(self, layers: tuple[Layer, ...] | list[Layer]):
+        """A stack of `layers`, the first of which reads the tokens.
+
+        **Raises:** `InputError` for no layers, or for sizes that do not fit together.
+        """
         if not layers:
             raise InputError("a stack needs at least one layer")
         for below, above in itertools.pairwise(layers):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..errors import InputError
-from ..layers.layer import Layer
+from ..layers.layer import Layer, dtype_of
 from ..scan import linear_scan
 
 LOG_DEVIATIONS = -6.0, 1.0
@@ -68,7 +68,7 @@ class EventModel(Layer[tuple[Float[Array, ""], Any]]):
         return self.inner.out_size
 
     def init_state(self):
-        return jnp.zeros(()), self.inner.init_state()
+        return jnp.zeros((), dtype_of(self.inner)), self.inner.init_state()
 
     def prefill(self, state, xs, *, resets=None):
         before, inner = state

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Float, Int
 
 from ..errors import InputError
-from ..layers.layer import Layer
+from ..layers.layer import Layer, dtype_of
 from ..scan import linear_scan
 from .sequence_model import SequenceModel
 
@@ -73,7 +73,17 @@ class Forecaster(Layer[ForecasterState]):
         season: int,
         memory: float,
     ):
-        """A forecaster over `model`, which reads `patch * variates` + covariates and answers `horizon * len(targets)`.
+        """A forecaster over `model`, in its dtype. `model` reads `patch * variates` features and the covariates.
+
+        **Arguments:**
+
+        - `model`: its out_size is `horizon * len(targets)`.
+        - `variates`: how many features are observed series. Further features are covariates, which are not normalised.
+        - `targets`: which of the series are forecast, counted from 0.
+        - `horizon`: how many values of each target are forecast.
+        - `patch`: how many observations make a token of the model.
+        - `season`: how many observations make a season.
+        - `memory`: how many observations the instance normalisation remembers, exponentially weighted.
 
         **Raises:** `InputError` for sizes that do not fit.
         """
@@ -88,7 +98,7 @@ class Forecaster(Layer[ForecasterState]):
                 f"the model maps {model.in_size} features to {model.out_size}; {patch} observations of {variates} series"
                 f" and {horizon} values of {len(targets)} targets need {patch * variates} or more, and {horizon * len(targets)}"
             )
-        self.model, self.seasonality = model, jnp.zeros(horizon)
+        self.model, self.seasonality = model, jnp.zeros(horizon, dtype_of(model))
         self.variates, self.targets = variates, targets
         self.horizon, self.patch, self.season, self.memory = horizon, patch, season, memory
 
@@ -106,8 +116,9 @@ class Forecaster(Layer[ForecasterState]):
         return max(self.patch, self.season) - 1
 
     def init_state(self) -> ForecasterState:
-        recent = jnp.zeros((self.lags, self.variates))
-        return ForecasterState(recent, jnp.int32(0), jnp.zeros(2 * self.variates + 1), self.model.init_state())
+        dtype = dtype_of(self.model)
+        recent, sums = jnp.zeros((self.lags, self.variates), dtype), jnp.zeros(2 * self.variates + 1, dtype)
+        return ForecasterState(recent, jnp.int32(0), sums, self.model.init_state())
 
     def prefill(self, state, xs, *, resets=None):
         state, known = self._known(state, xs, resets)

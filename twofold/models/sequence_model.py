@@ -6,10 +6,11 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
-from ..layers.layer import Layer
+from ..layers.layer import Layer, check_sizes, parameter_dtype
 from ..layers.mixers import mixer_named
 from ..layers.running_mean import RunningMean
 from ..layers.stack import Block, Stack
@@ -38,6 +39,7 @@ class SequenceModel(Layer[tuple]):
         reads: Literal["features", "marks"] = "features",
         predicts: Literal["step", "sequence"] = "step",
         feed_forward_size: int | None = None,
+        dtype: DTypeLike | None = None,
         key: PRNGKeyArray,
         **mixer_options: Any,
     ):
@@ -50,9 +52,18 @@ class SequenceModel(Layer[tuple]):
         - `width`, `depth`: size and number of the blocks.
         - `mixer`: one of the names of `MIXERS`, or a constructor that takes `(in_size, out_size, *, key)`;
             `mixer_options` such as `num_heads` are passed on to it.
+        - `reads`: `"features"`, or `"marks"` for tokens that are integers.
+        - `predicts`: `"step"` or `"sequence"`; see the class.
+        - `feed_forward_size`: hidden neurons of each block's feed-forward part. There are 4 `width` if not given.
+        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `key`: the random key of the weights.
 
-        **Raises:** `InputError` for an unknown name or sizes that do not fit.
+        **Raises:** `InputError` for an unknown name, or sizes below 1 or that do not fit.
         """
+        check_sizes(in_size=in_size, out_size=out_size, width=width, depth=depth)
+        if dtype is not None:
+            mixer_options["dtype"] = dtype
+        dtype = parameter_dtype(dtype)
         encoder_key, readout_key, *block_keys = jax.random.split(key, 2 + depth)
         encoders = {"features": eqx.nn.Linear, "marks": eqx.nn.Embedding}
         if reads not in encoders:
@@ -66,11 +77,11 @@ class SequenceModel(Layer[tuple]):
             mixer = make(width, width, key=mixer_key, **mixer_options)
             return Block(mixer, feed_forward_size=feed_forward_size, key=block_key)
 
-        self.encoder = encoders[reads](in_size, width, key=encoder_key)
+        self.encoder = encoders[reads](in_size, width, dtype=dtype, key=encoder_key)
         layers: list[Layer] = [block(k) for k in block_keys]
-        self.stack = Stack([*layers, RunningMean(width)] if predicts == "sequence" else layers)
-        self.norm = eqx.nn.LayerNorm(width)
-        self.readout = eqx.nn.Linear(width, out_size, key=readout_key)
+        self.stack = Stack([*layers, RunningMean(width, dtype=dtype)] if predicts == "sequence" else layers)
+        self.norm = eqx.nn.LayerNorm(width, dtype=dtype)
+        self.readout = eqx.nn.Linear(width, out_size, dtype=dtype, key=readout_key)
 
     @property
     def reads(self) -> Literal["features", "marks"]:
