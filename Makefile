@@ -15,8 +15,9 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	TWOFOLD_IMPLEMENTATION=native $(BIN)/pytest
-	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest tests/scan tests/layers tests/convert tests/discover tests/deploy
+	$(BIN)/pytest
+	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest tests/scan tests/layers/test_oracles.py
+	$(BIN)/pytest --plain tests/layers/test_law.py tests/deploy tests/tasks
 
 # PyTorch takes part where it is installed.
 bench: .venv/installed-bench

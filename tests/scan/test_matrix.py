@@ -278,3 +278,49 @@ for batch in (1, 3):
     both(lambda q, v, name: kv_scan(q, q, v, implementation=name)[1], values / 32, values, batch=batch)
 """
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"NPROC": str(threads)}, check=True)
+
+
+@pytest.mark.skipif("native" not in IMPLEMENTATIONS, reason="of the kernels")
+@pytest.mark.parametrize("threads", [1, 8])
+def test_nan_and_inf_reach_later_tokens_however_many_threads(threads):
+    """Where the product of decays underflows or overflows within a thread's part, and past no reset."""
+    program = """
+import jax, jax.numpy as jnp, numpy as np
+from twofold.scan import linear_scan, softmax_scan
+def same(f, *args):
+    def run(*args, name):
+        out, back = jax.vjp(lambda *args: f(*args, name), *args)
+        return out, back(jnp.ones_like(out).at[1500, 2, 3].set(jnp.nan))
+    native, xla = (jax.jit(run, static_argnames="name")(*args, name=name) for name in ("native", "xla"))
+    for x, y in zip(*map(jax.tree.leaves, (native, xla)), strict=True):
+        np.testing.assert_array_equal(np.isnan(x), np.isnan(y))
+        np.testing.assert_array_equal(np.isinf(x), np.isinf(y))
+time, heads, dim = 4200, 4, 32
+key = jax.random.split(jax.random.key(0), 2)
+values = jax.random.normal(key[0], (time, heads, dim)).at[3, 1, 1].set(jnp.nan).at[5, 1, 2].set(jnp.inf)
+resets = jnp.arange(time) == 3000
+for decay in (1e-3, 0.5, 1.0):
+    a = jnp.full((time, heads, 1), decay)
+    same(lambda b, name: linear_scan(a, b, implementation=name), values)
+    same(lambda b, name: linear_scan(a, b, resets=resets, implementation=name), values)
+    same(lambda b, name: linear_scan(a, b, reverse=True, implementation=name), values[::-1])
+grows = jnp.full((time, heads, 1), 1.0).at[100:110].set(1e10)
+same(lambda b, name: linear_scan(grows, b, implementation=name), jnp.zeros((time, heads, dim)))
+rising = jnp.linspace(0, 1e4, time)[:, None] * jnp.ones(heads)
+for scores in (0 * rising, rising):
+    same(lambda v, name: softmax_scan(scores, v, implementation=name)[1], values)
+    same(lambda v, name: softmax_scan(scores, v, resets=resets, implementation=name)[1], values)
+"""
+    subprocess.run([sys.executable, "-c", program], env=os.environ | {"NPROC": str(threads)}, check=True)
+
+
+@pytest.mark.skipif("native" not in IMPLEMENTATIONS, reason="of the kernels")
+@pytest.mark.parametrize(
+    ("named", "runs"), [("x86-64", True), ("x86-64-v3", True), ("x86-64-v10", False), ("v4", False)]
+)
+def test_an_instruction_set_is_one_of_those_known(named, runs):
+    program = "from twofold.scan import implementations; implementations()"
+    environment = os.environ | {"TWOFOLD_INSTRUCTION_SET": named}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == runs
+    assert runs or f"TWOFOLD_INSTRUCTION_SET is '{named}'" in done.stderr

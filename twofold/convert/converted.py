@@ -36,7 +36,15 @@ class Converted(Layer[tuple]):
         error_bound: float,
         embedding: Float[ArrayLike, "e in_plus_1"] | None = None,
     ):
-        """Maps and layers as given; the maps take the dtype of the layers."""
+        """Layers between two maps. The maps take the dtype of the layers.
+
+        **Arguments:**
+
+        - `layers`: the layers of the target architecture, from the first to the last.
+        - `readout`: the map behind the last layer.
+        - `scale`, `error_bound`: see the fields of the class.
+        - `embedding`: the map in front of the first layer; None if the layers read the tokens themselves.
+        """
         dtype = jax.tree.leaves(layers)[0].dtype
         self.embedding = None if embedding is None else jnp.asarray(embedding, dtype)
         self.stack = Stack(layers)

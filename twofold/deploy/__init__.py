@@ -1,1 +1,5 @@
-from .stream import Stream as Stream
+from .stream import Stream
+
+__all__ = [
+    "Stream",
+]

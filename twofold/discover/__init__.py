@@ -1,15 +1,27 @@
 """Recurrent networks into attention: decompilation, pruning, scores, polynomials."""
 
-from .decompilation import Discovery as Discovery
-from .decompilation import decompile as decompile
-from .finetuning import Finetuned as Finetuned
-from .finetuning import finetune as finetune
-from .normalisation import normalise as normalise
-from .polynomials import collected as collected
-from .polynomials import instantaneous_polynomials as instantaneous_polynomials
-from .polynomials import monomials as monomials
-from .polynomials import polynomial_distance as polynomial_distance
-from .pruning import prune as prune
-from .scoring import Scores as Scores
-from .scoring import neuron_roles as neuron_roles
-from .scoring import scores as scores
+from .decompilation import Discovery, decompile
+from .finetuning import Finetuned, finetune
+from .normalisation import normalise
+from .polynomials import collected, instantaneous_polynomials, monomials, polynomial_distance
+from .pruning import Pruned, Removal, prune
+from .scoring import Roles, Scores, neuron_roles, scores
+
+__all__ = [
+    "Discovery",
+    "Finetuned",
+    "Pruned",
+    "Removal",
+    "Roles",
+    "Scores",
+    "collected",
+    "decompile",
+    "finetune",
+    "instantaneous_polynomials",
+    "monomials",
+    "neuron_roles",
+    "normalise",
+    "polynomial_distance",
+    "prune",
+    "scores",
+]

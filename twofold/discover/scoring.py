@@ -34,7 +34,12 @@ class Scores(NamedTuple):
 
 
 def neuron_roles(rnn: GatedRNN, tolerance: float = PERFECT) -> Roles:
-    """The roles of a diagonal gated RNN's neurons. A lambda within `tolerance` of 1 (0) counts as memory (forgetting)."""
+    """The roles of a diagonal gated RNN's neurons. A lambda within `tolerance` of 1 (0) counts as memory (forgetting).
+
+    **Raises:** `InputError` for any other layer, for a dense recurrence, and for NaN.
+    """
+    if not isinstance(rnn, GatedRNN):
+        raise InputError(f"a {type(rnn).__name__} has no neurons of one lambda each; only a GatedRNN can be analysed")
     if rnn.recurrence != "diagonal":
         raise InputError("a dense recurrence has no lambda for each neuron; only diagonal gated RNNs can be analysed")
     lam = np.asarray(rnn.lam)

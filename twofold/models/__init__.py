@@ -1,6 +1,13 @@
 """Models: what is made of layers for a task, under the same law as the layers."""
 
-from .event_model import EventModel as EventModel
-from .event_model import event_features as event_features
-from .forecaster import Forecaster as Forecaster
-from .sequence_model import SequenceModel as SequenceModel
+from .event_model import EventModel, event_features
+from .forecaster import Forecaster, ForecasterState
+from .sequence_model import SequenceModel
+
+__all__ = [
+    "EventModel",
+    "Forecaster",
+    "ForecasterState",
+    "SequenceModel",
+    "event_features",
+]

@@ -1,6 +1,7 @@
 """The native CPU kernels: where their library is, whether it fits this JAX, and how they are called."""
 
 import ctypes
+import os
 import re
 from functools import cache
 from importlib.metadata import distributions
@@ -11,9 +12,12 @@ import jax.numpy as jnp
 import jaxlib
 from jax import Array
 
+from ..errors import InputError
 from ._varying import alike, like
 
 NAME = "libtwofold_kernels.so"
+INSTRUCTION_SETS = "x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64"
+"""What `TWOFOLD_INSTRUCTION_SET` may name: the most that the kernels may use, where the processor has it."""
 HANDLERS = [
     "linear_forward",
     "linear_backward",
@@ -30,6 +34,9 @@ HANDLERS = [
 @cache
 def missing() -> str | None:
     """Why the kernels cannot be used here; None if they can, and then JAX knows them."""
+    named = os.environ.get("TWOFOLD_INSTRUCTION_SET", INSTRUCTION_SETS[0])
+    if named not in INSTRUCTION_SETS:
+        raise InputError(f"TWOFOLD_INSTRUCTION_SET is {named!r}; it must be one of {', '.join(INSTRUCTION_SETS)}")
     if not (path := _path()).exists():
         return "they were not built when twofold was installed"
     try:

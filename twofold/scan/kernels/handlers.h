@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <thread>
@@ -65,8 +66,16 @@ inline bool divides_time(ffi::ThreadPool& pool, int64_t batch, int64_t time, int
   return 4 * batch <= pool.num_threads() && time >= 4 * TILE && numbers >= 4 * WORTH_THREADS;
 }
 
+template <class T>
+bool all_finite(const T* numbers, int64_t count) {
+  return std::all_of(numbers, numbers + count, [](T x) { return std::isfinite(x); });
+}
+
 // A recurrence, tile by tile on several threads. Each tile is read from memory once: its thread runs it without the state before
 // it, which gives the tile's effect on any state; waits for that state, passes on the one after; and runs it again.
+//
+// A tile's effect on a state is a product with its decays, which may underflow or overflow. Zero times infinity says nothing
+// then, so pass_on() runs the tile itself where the state before it, or a product of decays, is not finite.
 //
 // effect(tile) comes first, in any order; pass_on(tile) from the first tile to the last; run(tile) after that.
 template <class Effect, class PassOn, class Run>

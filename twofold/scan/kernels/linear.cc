@@ -38,7 +38,14 @@ struct Runner {  // of one direction of the recurrence, over a batch
             kernel(i, tile * TILE, end(tile), &effects[tile * width], &decays[tile * width], nullptr);
           },
           [&](int64_t tile) {
-            apply(&decays[tile * width], &effects[tile * width], &states[tile * width], &states[(tile + 1) * width]);
+            const T* before = &states[tile * width];
+            T* after = &states[(tile + 1) * width];
+            const T* decay = &decays[tile * width];
+            if (all_finite(before, width) && all_finite(decay, width))
+              return apply(decay, &effects[tile * width], before, after);
+            std::vector<T> unused(sum_width);
+            std::copy_n(before, width, after);
+            kernel(i, tile * TILE, end(tile), after, nullptr, unused.data());
           },
           [&](int64_t tile) {
             kernel(i, tile * TILE, end(tile), &states[tile * width], nullptr, sums.data() + tile * sum_width);
@@ -51,17 +58,16 @@ struct Runner {  // of one direction of the recurrence, over a batch
   void one(T* decay) const {
     for (int64_t j = 0; j < width; j++) decay[j] = complex && j % 2 ? 0 : 1;
   }
-  // Zero is what a reset leaves: then nothing of the state passes, not even NaN.
+  // The state is finite here.
   void apply(const T* decay, const T* effect, const T* state, T* next) const {
     if (complex)
       for (int64_t j = 0; j < width; j += 2) {
         const T re = decay[j], im = decay[j + 1], x = state[j], y = state[j + 1];
-        const bool cut = re == 0 && im == 0;
-        next[j] = effect[j] + (cut ? 0 : re * x - im * y);
-        next[j + 1] = effect[j + 1] + (cut ? 0 : re * y + im * x);
+        next[j] = effect[j] + re * x - im * y;
+        next[j + 1] = effect[j + 1] + re * y + im * x;
       }
     else
-      for (int64_t j = 0; j < width; j++) next[j] = effect[j] + (decay[j] == 0 ? 0 : decay[j] * state[j]);
+      for (int64_t j = 0; j < width; j++) next[j] = effect[j] + decay[j] * state[j];
   }
 };
 

@@ -15,12 +15,12 @@ struct Shape {
   int64_t numbers() const { return batch * tokens() * dim; }
 };
 
-// The state before each tile: heads' decays multiply what is passed on. Zero is what a reset leaves: then nothing passes.
+// The state after a tile: heads' decays multiply what was there before, which is finite.
 template <class T>
 void pass_on(const Shape<T>& shape, const T* decay, const T* effect, const T* state, T* next) {
   for (int64_t head = 0; head < shape.heads; head++)
     for (int64_t i = head * shape.dim; i < (head + 1) * shape.dim; i++)
-      next[i] = effect[i] + (decay[head] == 0 ? 0 : decay[head] * state[i]);
+      next[i] = effect[i] + decay[head] * state[i];
 }
 
 // The i-th sequence: what both passes take.
@@ -62,8 +62,13 @@ void forward(ffi::ThreadPool& pool, const Array& scores, const Array& values, co
             kernel.forward(job, tile * TILE, shape.end(tile), &effects[tile * shape.row()], &decays[tile * shape.heads]);
           },
           [&](int64_t tile) {
-            pass_on(shape, &decays[tile * shape.heads], &effects[tile * shape.row()], &states[tile * shape.row()],
-                    &states[(tile + 1) * shape.row()]);
+            const T* before = &states[tile * shape.row()];
+            T* after = &states[(tile + 1) * shape.row()];
+            const T* decay = &decays[tile * shape.heads];
+            if (all_finite(before, shape.row()) && all_finite(decay, shape.heads))
+              return pass_on(shape, decay, &effects[tile * shape.row()], before, after);
+            std::copy_n(before, shape.row(), after);
+            kernel.forward(job, tile * TILE, shape.end(tile), after, nullptr);
           },
           [&](int64_t tile) {
             kernel.forward(job, tile * TILE, shape.end(tile), &states[tile * shape.row()], nullptr);
@@ -144,11 +149,19 @@ void backward(ffi::ThreadPool& pool, const Array& scores, const Array& values, c
                             &decays[tile * heads]);
           },
           [&](int64_t tile) {
-            const T* decay = &decays[tile * heads];
-            pass_on(shape, decay, &effects[tile * row], &states[tile * row], &states[(tile + 1) * row]);
-            for (int64_t head = 0; head < heads; head++)
-              inners[(tile + 1) * heads + head] =
-                  inner_effects[tile * heads + head] + (decay[head] == 0 ? 0 : decay[head] * inners[tile * heads + head]);
+            const T *decay = &decays[tile * heads], *before = &states[tile * row];
+            const double *inner_before = &inners[tile * heads], *inner_effect = &inner_effects[tile * heads];
+            T* after = &states[(tile + 1) * row];
+            double* inner_after = &inners[(tile + 1) * heads];
+            if (all_finite(before, row) && all_finite(inner_before, heads) && all_finite(decay, heads)) {
+              pass_on(shape, decay, &effects[tile * row], before, after);
+              for (int64_t head = 0; head < heads; head++)
+                inner_after[head] = inner_effect[head] + decay[head] * inner_before[head];
+              return;
+            }
+            std::copy_n(before, row, after);
+            std::copy_n(inner_before, heads, inner_after);
+            kernel.backward(job, tile * TILE, shape.end(tile), after, inner_after, nullptr);
           },
           [&](int64_t tile) {
             std::vector<double> inner_now(&inners[tile * heads], &inners[tile * heads] + heads);
