@@ -2,9 +2,14 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import twofold
 from twofold import cli
 from twofold.tasks import run
 from twofold.tasks.run import TASKS
@@ -28,7 +33,67 @@ def test_help_has_examples(command, capsys):
     assert f"twofold {command}" in capsys.readouterr().out.partition("xample")[2]
 
 
-EXPERIMENTS = ["table1", "figure2", "table2", "table3", "table4", "settings", "training", "conversions", "efficiency"]
+EXPERIMENTS = "comparison", "conversions", "efficiency", "figure2", "optimisers", "table1", "table2", "table3", "table4"
+
+
+def test_the_experiments_are_the_modules_that_have_a_command():
+    assert tuple(sorted(cli.experiments())) == EXPERIMENTS
+
+
+@pytest.mark.parametrize(("old", "new"), cli.OLD_NAMES.items())
+def test_an_old_name_of_an_experiment_is_understood(old, new, monkeypatch):
+    done = []
+    monkeypatch.setattr(cli.experiments()[new], "run", lambda self, console: done.append(self.out))
+    assert _run("reproduce", old, "--out", "elsewhere") == 0
+    assert list(map(str, done)) == ["elsewhere"]
+
+
+def _process(command, **options):
+    """A command line in a process of its own, by a shell."""
+    line = f"{sys.executable} -m twofold {command}"
+    return subprocess.run(line, shell=True, capture_output=True, text=True, check=False, **options)
+
+
+def test_the_version_is_printed():
+    done = _process("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"twofold {twofold.__version__}")
+
+
+@pytest.mark.parametrize("command", ["--help", "reproduce table1 --help"])
+def test_a_closed_pipe_ends_quietly(command):
+    assert _process(f"{command} | head -n 1 >/dev/null").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("file/below", "Not a directory"), ("/proc/twofold", "No such file or directory")]
+)
+def test_a_folder_that_cannot_be_made_is_one_sentence(out, message, capsys):
+    Path("file").write_text("not a folder")
+    assert _run("reproduce", "table4", "--d", "1", "--out", out) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_output_that_cannot_be_written_is_one_sentence():
+    done = _process("--version > /dev/full")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_its_table():
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = _process("reproduce table4 --d 1 --tokens 4", env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_running_an_experiment_leaves_the_backend_of_matplotlib_alone():
+    program = (
+        "import matplotlib; matplotlib.use('svg'); from twofold import cli; cli.experiments(); import sys;"
+        " assert matplotlib.get_backend().lower() == 'svg' and 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -26,7 +26,8 @@ def test_shell_commands_are_understood(words, monkeypatch):
         return
     assert words[0] == "twofold"
     done = []
-    for command in (cli.Demo, cli.Reproduce, cli.Train, cli.Evaluate, cli.Bench):
-        monkeypatch.setattr(command, "run", lambda self: done.append(type(self).__name__.lower()))
+    for command in (cli.Demo, cli.Train, cli.Evaluate, cli.Bench, *cli.experiments().values()):
+        monkeypatch.setattr(command, "run", lambda self, console: done.append(type(self)))
     assert cli.main(words[1:]) == 0
-    assert done == [words[1]]
+    expected = cli.experiments()[words[2]] if words[1] == "reproduce" else getattr(cli, words[1].capitalize())
+    assert done == [expected]

@@ -1,0 +1,25 @@
+"""Data: readers of files and generators. A reader returns data, or raises an `InputError` that says what is wrong.
+
+`twofold.data.series` reads series; it is imported on its own, because it needs pandas.
+"""
+
+from .event_files import load_events
+from .event_sequences import EventSequences, EventSet, Recording
+from .flights import load_flights
+from .point_processes import Forecasts, Hawkes, PointProcess, Sinusoidal
+from .uea import LabelledSet, Sequences, load_labelled
+
+__all__ = [
+    "EventSequences",
+    "EventSet",
+    "Forecasts",
+    "Hawkes",
+    "LabelledSet",
+    "PointProcess",
+    "Recording",
+    "Sequences",
+    "Sinusoidal",
+    "load_events",
+    "load_flights",
+    "load_labelled",
+]

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from jax import Array
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
 from ..convert import Converted
 from ..discover import normalise
@@ -32,7 +29,7 @@ def draw_weights(networks: dict[str, GatedRNN], file: Path | str) -> None:
     rows = {name: normalise(rnn) for name, rnn in networks.items()}
     widths = [max(_matrices(rnn)[i].shape[1] for rnn in rows.values()) for i in range(6)]
     heights = [max(m.shape[0] for m in _matrices(rnn)) for rnn in rows.values()]
-    figure, axes = plt.subplots(
+    figure, axes = _subplots(
         len(rows),
         6,
         figsize=(1.5 + 0.34 * (sum(widths) + 12), 1.2 + 0.34 * (sum(heights) + 3 * len(rows))),
@@ -60,7 +57,7 @@ def draw_figure2(
     matrices = _matrices(normalise(student))
     widths = [matrix.shape[1] + 1.0 for matrix in matrices]
     heights = [1.2 + 14 / sum(widths) * max(len(matrix) for matrix in matrices), 4.2]
-    figure = plt.figure(figsize=(15, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(15, sum(heights)), layout="constrained")
     top, bottom = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=heights)))
     left, right = np.ravel(np.asarray(bottom.subfigures(1, 2, width_ratios=[1, 2])))
     parts = ((top, "A  the student, pruned"), (left, "B  the teacher"), (right, "C  kernels of memories and queries"))
@@ -94,7 +91,7 @@ def draw_streams(streams: dict[str, dict[str, Any]], file: Path | str) -> None:
         "cumulative_seconds": (1, "log", "seconds in all", "What it takes"),
     }
     panels = {key: panel for key, panel in panels.items() if all(key in stream for stream in streams.values())}
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.2), layout="constrained")
+    figure, axes = _subplots(1, len(panels), figsize=(4.4 * len(panels), 4.2), layout="constrained")
     for ax, (key, (unit, scale, ylabel, title)) in zip(axes, panels.items(), strict=True):
         for i, (name, stream) in enumerate(streams.items()):
             behind = len(streams) - 1 - i  # the thicker: where lines coincide, all show
@@ -123,7 +120,7 @@ def draw_streams(streams: dict[str, dict[str, Any]], file: Path | str) -> None:
 
 def draw_costs(sizes: Sequence[int], costs: dict[str, dict[str, list[int]]], file: Path | str) -> None:
     """Parameters against d, a panel for each form of conversion and a line for each architecture."""
-    figure, axes = plt.subplots(1, len(costs), figsize=(4.4 * len(costs), 4.2), sharey=True, layout="constrained")
+    figure, axes = _subplots(1, len(costs), figsize=(4.4 * len(costs), 4.2), sharey=True, layout="constrained")
     colours = ["black", "#8e8e8e", "#1f5fa8", "#2e8b57", "#7fbf7b", "#c0392b", "#e08e0b"]
     for ax, (form, lines) in zip(np.atleast_1d(axes), costs.items(), strict=True):
         for colour, (name, parameters) in zip(colours, lines.items(), strict=True):
@@ -152,7 +149,7 @@ def draw_lines(
     log_x: bool = True,
 ) -> None:
     """Lines of (x, y), y on a logarithmic axis."""
-    figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    figure, ax = _subplots(figsize=(6.4, 4), layout="constrained")
     for name, (x, y) in lines.items():
         ax.plot(x, y, label=name, marker="o" if len(x) < 50 else None, markersize=4)
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log", xscale="log" if log_x else "linear")
@@ -172,7 +169,7 @@ def draw_layers(network: Converted, file: Path | str) -> None:
     columns = max(len(row) for row in rows)
     widths = [max(list(row.values())[i].shape[1] for row in rows if i < len(row)) for i in range(columns)]
     heights = [max(m.shape[0] for m in row.values()) for row in rows]
-    figure, axes = plt.subplots(
+    figure, axes = _subplots(
         len(rows),
         columns,
         figsize=(1.0 + 0.16 * (sum(widths) + 4 * columns), 0.7 + 0.16 * (sum(heights) + 4 * len(rows))),
@@ -230,4 +227,9 @@ def _largest(matrix: np.ndarray) -> float:
 
 def _write(figure, file: Path | str) -> None:
     figure.savefig(file, dpi=130)
-    plt.close(figure)
+
+
+def _subplots(*grid: int, figsize: tuple, layout: Literal["constrained"], **shared: Any) -> tuple[Figure, Any]:
+    """A figure of its own and its axes, without pyplot: that would change the backend of the user's program."""
+    figure = Figure(figsize=figsize, layout=layout)
+    return figure, figure.subplots(*grid, **shared)

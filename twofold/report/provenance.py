@@ -4,16 +4,20 @@ import datetime
 import json
 import platform
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_whole
+
+command: str | None = None
+"""The command line that runs; None where twofold is called as a library."""
+
 
 def provenance() -> dict[str, Any]:
-    """Command, commit (where twofold runs from a checkout), versions, machine and date."""
+    """Command (None where none ran), commit (where twofold runs from a checkout), versions, machine and date."""
     return {
-        "command": " ".join(["twofold", *sys.argv[1:]]),
+        "command": command,
         "commit": _commit(),
         "versions": {name: version(name) for name in ("twofold", "jax", "jaxlib", "equinox", "optax", "numpy")}
         | {"python": platform.python_version()},
@@ -24,7 +28,7 @@ def provenance() -> dict[str, Any]:
 
 def write_json(file: Path, figures: dict[str, Any]) -> None:
     """Write figures with their provenance."""
-    file.write_text(json.dumps(figures | {"provenance": provenance()}, indent=2) + "\n")
+    write_whole(file, json.dumps(figures | {"provenance": provenance()}, indent=2) + "\n")
 
 
 def _commit() -> str | None:

@@ -183,7 +183,7 @@ NOISE = np.array([0.0, 0.3, -0.2, 0.1])
         (np.zeros(4), "no difference"),
         (np.full(4, -0.5), "better"),
         (np.full(4, 0.5), "worse"),
-        (np.array([-9.0]), "no difference"),
+        (np.array([-9.0]), "not compared: one seed"),
     ],
     ids=str,
 )
@@ -218,3 +218,11 @@ def test_the_tasks_are_all_different_and_their_settings_fit():
         assert {task.name for task in tasks} == {"forecasting", "events", "classification"}
         for task in tasks:
             task.check()
+
+
+def test_one_seed_is_not_compared_whatever_the_gap():
+    cells = [
+        Cell("task", "data", mixer, 1, 1.0, [{"test": {"error": error}}], [1], [0.0])
+        for mixer, error in ((AAREN, 1.0), (TRANSFORMER, 100.0))
+    ]
+    assert verdict_of(cells, "error", False) == "not compared: one seed"

@@ -86,12 +86,13 @@ def test_figure2_shows_the_student_of_table1(tmp_path, capsys, monkeypatch):
     rnn = to_gated_rnn(teacher, "compact")
     figures = table1.Figures(1e-9, 1e-9, 1e-9, 1e-9, memory=3, forget=2, other=0, gate_rows=3, finetuned_loss=1e-20)
     student = table1.Student(teacher, rnn, rnn, rnn, figures, table1.Curve(np.ones(1), np.ones(1)), [])
-    monkeypatch.setattr(table1, "reproduce", lambda *_, **__: ([student], 1.0))
+    monkeypatch.setattr(table1, "scored_students", lambda *_, **__: ([student], 1.0))
     shown, kernels = figure2.reproduce(TINY_FAST, out=tmp_path)
     assert shown is student
     assert kernels.student.shape == kernels.teacher.shape == (2, 3, 2)
     assert (tmp_path / "figure2.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "figure2.json").read_text())["kernel_error"] == kernels.error < 1e-12
+    assert not (tmp_path / "table1.json").exists()  # which belongs to another command
     Console(width=200).print(figure2.table(shown, kernels))
     assert f"{kernels.error:.1e}" in capsys.readouterr().out
 
@@ -293,5 +294,16 @@ def test_pictures_of_the_conversions_are_drawn(tmp_path, monkeypatch):
     figures = conversions.draw(tmp_path, progress=False)
     assert figures["memory"]["best found"][0] == 1
     names = {path.name for path in tmp_path.iterdir()}
-    page = (Path(__file__).parents[2] / "docs" / "conversions.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "conversions.md").read_text()
     assert {Path(link).name for link in re.findall(r"\((conversions/.*\.png)\)", page)} == names - {"conversions.json"}
+
+
+def test_a_damaged_curve_is_trained_again(tmp_path, caplog):
+    """A file cut short, as an interrupted write in place would leave it, does not break the resumed run."""
+    out = tmp_path / "run"
+    first, _ = table1.scored_students(TINY_FAST, seed=3, out=out, progress=False)
+    file = out / "seed-0" / "curve.json"
+    file.write_text(file.read_text()[:20])
+    again, _ = table1.scored_students(TINY_FAST, seed=3, out=out, progress=False)
+    assert again[0].figures == first[0].figures
+    assert str(file) in caplog.text

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -133,9 +133,11 @@ def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
     aaren, transformer = (by_mixer[mixer].values(metric) for mixer in (AAREN, TRANSFORMER))
     if not np.all(np.isfinite([aaren, transformer])):
         return "not compared"
+    if len(aaren) < 2:
+        return "not compared: one seed"
     gain = (aaren - transformer) * (1 if more_is_better else -1)
-    if len(gain) < 2 or np.ptp(gain) == 0:  # no noise to compare with; equal to the last digit, or not
-        return "no difference" if not np.any(gain) or len(gain) < 2 else "better" if gain[0] > 0 else "worse"
+    if np.ptp(gain) == 0:  # no noise to compare with; equal to the last digit, or not
+        return "no difference" if not np.any(gain) else "better" if gain[0] > 0 else "worse"
     if ttest_rel(aaren, transformer).pvalue > 0.05:
         return "no difference"
     return "better" if np.mean(gain) > 0 else "worse"
@@ -189,3 +191,31 @@ def markdown(task: Task, cells: Sequence[Cell]) -> str:
     text = [f"### {task.data_name}", "", "| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     text += ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([*text, "", _verdicts(task, cells), ""])
+
+
+@dataclasses.dataclass
+class Command:
+    """Aaren beside the Transformer and all other mixers: forecasting, events, classification (paper B's comparison).
+
+    All models of a table have the same number of parameters. A run stopped before is continued, cell by cell. All of it
+    takes more than an hour.
+    Examples: twofold reproduce comparison --quick | twofold reproduce comparison --seeds 5 --out runs/five
+    """
+
+    quick: bool = False
+    """Aaren and the Transformer alone, on a little of each task, in a few minutes."""
+    only: Literal["forecasting", "events", "classification"] | None = None
+    """One task; all if not given."""
+    seeds: int = 3
+    """How many models of each kind to train."""
+    out: Path | None = None
+    """Folder for all runs and the results; runs/settings or runs/settings-quick if not given."""
+
+    def run(self, console: Console) -> None:
+        out = self.out or Path("runs") / ("settings" + "-quick" * self.quick)
+        tasks = [t for t in (QUICK if self.quick else FULL) if self.only in (None, t.name)]
+        mixers = (AAREN, TRANSFORMER) if self.quick else tuple(MIXERS)
+        cells = reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out)
+        for task in tasks:
+            console.print(table(task, cells))
+        console.print(f"All figures are in {out / 'settings.json'}, the tables in {out / 'settings.md'}.")

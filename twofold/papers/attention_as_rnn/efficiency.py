@@ -1,5 +1,6 @@
 """Memory and time against the number of tokens: a Transformer with a KV cache, Aaren, and all other mixers (paper B)."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy.integrate import cumulative_trapezoid
@@ -223,3 +225,31 @@ def _stream(mixer: str, costs: list[Cost]) -> dict[str, Any]:
 
 def _count(tree) -> int:
     return count_parameters(eqx.filter(tree, eqx.is_array))
+
+
+@dataclasses.dataclass
+class Command:
+    """Memory and time against the number of tokens: a Transformer with a KV cache, Aaren, and all other mixers (paper B).
+
+    A run stopped before is continued. Examples: twofold reproduce efficiency --quick | twofold reproduce efficiency |
+    twofold reproduce efficiency --tokens 20000 --width 256 --out runs/narrow
+    """
+
+    tokens: int = 100_000
+    """Length of the stream."""
+    width: int = 512
+    """Size of tokens and block; the feed-forward part has four times that."""
+    heads: int = 8
+    """Attention heads."""
+    quick: bool = False
+    """1,000 tokens, width 64 and 4 heads instead, in less than a minute."""
+    out: Path | None = None
+    """Folder for figures and picture; runs/efficiency or runs/efficiency-quick if not given."""
+
+    def run(self, console: Console) -> None:
+        out = self.out or Path("runs") / ("efficiency" + "-quick" * self.quick)
+        tokens, width, heads = (1_000, 64, 4) if self.quick else (self.tokens, self.width, self.heads)
+        figures = reproduce(tokens=tokens, width=width, heads=heads, out=out)
+        console.print(parameter_table(figures))
+        console.print(table(figures))
+        console.print(f"Figures and picture are in {out}.")

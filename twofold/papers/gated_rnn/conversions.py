@@ -1,10 +1,12 @@
 """The pictures of docs/conversions.md: weights of every conversion, how long a growing GRU lasts, what fewer neurons lose."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from ...convert import to_gated_rnn, to_gru, to_lru, to_lstm
@@ -79,3 +81,20 @@ def _running_rms(error: np.ndarray, width: int = 9) -> np.ndarray:
     """The root mean square over `width` tokens."""
     padded = np.pad(error**2, (width - 1, 0), mode="edge")
     return np.sqrt(np.convolve(padded, np.full(width, 1 / width), mode="valid"))
+
+
+@dataclasses.dataclass
+class Command:
+    """The pictures and figures of docs/conversions.md: weights of every conversion, and how far the limits reach.
+
+    Example: twofold reproduce conversions --out docs/conversions
+    """
+
+    seed: int = 0
+    """The seed of weights and tokens."""
+    out: Path = Path("runs/conversions")
+    """Folder for figures and pictures."""
+
+    def run(self, console: Console) -> None:
+        draw(self.out, seed=self.seed)
+        console.print(f"Figures and pictures are in {self.out}.")

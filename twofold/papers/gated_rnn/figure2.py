@@ -1,10 +1,12 @@
 """Figure 2 of paper A: the weights of a trained student, of its teacher, and the kernels in which they agree."""
 
+import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from rich.console import Console
 from rich.table import Table
 
 from ...discover import neuron_roles
@@ -36,7 +38,7 @@ def reproduce(
 
     **Raises:** `InputError` if `out` holds something else.
     """
-    students, _ = table1.reproduce(recipe, seed=seed, out=out, progress=progress)
+    students, _ = table1.scored_students(recipe, seed=seed, out=out, progress=progress)
     student = students[0]
     found = kernels(student.finetuned, student.teacher)
     folder = Path(out)
@@ -81,3 +83,28 @@ def table(student: table1.Student, found: Kernels) -> Table:
     shown.add_row("kernels, error against the teacher's", f"{found.error:.1e}", "")
     shown.add_row("loss, fine-tuned", f"{figures.finetuned_loss:.1e}", "")
     return shown
+
+
+@dataclasses.dataclass
+class Command:
+    """The weights of a student trained as for table 1, its teacher's, and the kernels in which they agree (paper A).
+
+    A student that table 1 has trained is taken from its folder.
+    Examples: twofold reproduce figure2 --recipe fast | twofold reproduce figure2 --out runs/table1
+    """
+
+    recipe: Literal["paper", "fast"] = "paper"
+    """The recipe of the training, as for table1."""
+    quick: bool = False
+    """A small teacher (d = 2)."""
+    seed: int = 0
+    """The seed of teacher, initial weights and batches."""
+    out: Path | None = None
+    """Folder for figures, models and pictures; the folder of table1 if not given."""
+
+    def run(self, console: Console) -> None:
+        recipe = (table1.QUICK if self.quick else table1.RECIPES)[self.recipe]
+        out = self.out or table1.default_folder(self.recipe, self.quick)
+        student, kernels = reproduce(recipe, seed=self.seed, out=out)
+        console.print(table(student, kernels))
+        console.print(f"The picture is {out / 'figure2.png'}.")

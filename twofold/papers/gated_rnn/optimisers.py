@@ -1,5 +1,6 @@
 """How fast a student finds its teacher: optimisers, sizes and curricula at equal wall time (docs/training.md)."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -201,3 +203,23 @@ WAYS: dict[str, Way] = {
     "Levenberg-Marquardt, 20 + 30, 8 tokens": _least_squares(LeastSquares()),
 }
 """By name: sizes are hidden neurons + gate rows."""
+
+
+@dataclasses.dataclass
+class Command:
+    """The curves of docs/training.md: ways to train a student of attention, at equal wall time.
+
+    Example: twofold reproduce optimisers --seconds 60
+    """
+
+    seconds: float = 60.0
+    """The time for each way. Measuring its speed takes some more."""
+    seed: int = 0
+    """The seed of teacher, initial weights and batches."""
+    out: Path = Path("runs/training")
+    """Folder for figures and pictures."""
+
+    def run(self, console: Console) -> None:
+        results = compare(seconds=self.seconds, seed=self.seed, out=self.out)
+        console.print(table(results))
+        console.print(f"Figures and pictures are in {self.out}.")

@@ -1,17 +1,18 @@
 """Table 1 of paper A: a gated RNN trained to imitate linear self-attention becomes it."""
 
 import contextlib
-import json
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from rich.console import Console
 from rich.table import Table
 
 from ...convert import to_gated_rnn
@@ -23,7 +24,7 @@ from ...report.provenance import write_json
 from ...report.verdict import verdict
 from ...saving import load, save
 from ...tasks.students.teacher_student import LeastSquares, Recipe, imitation_loss, sample_tokens
-from ...train import fit, open_run
+from ...train import fit, kept, open_run
 
 RECIPES: dict[str, Recipe | LeastSquares] = {"paper": Recipe(), "fast": LeastSquares()}
 QUICK: dict[str, Recipe | LeastSquares] = {
@@ -122,25 +123,14 @@ def reproduce(
     tolerance: float | None = None,
     progress: bool = True,
 ) -> tuple[list[Student], float]:
-    """Train `seeds` students, score, prune and fine-tune them, and write models, figures and pictures to `out`.
-
-    `tolerance` is that of `prune`; that of `PRUNED_TO` if not given. A run stopped before is continued.
+    """Train students as `scored_students` does, and write their figures to table1.json in `out`.
 
     **Returns:** the students and the seconds spent in training. **Raises:** `InputError` if `out` holds something else.
     """
     tolerance = PRUNED_TO[type(recipe)] if tolerance is None else tolerance
-    folder = Path(out)
-    with precision(recipe):
-        trained = train(recipe, seeds=seeds, seed=seed, out=out, progress=progress)
-        students = [_scored(*student, tolerance) for student in trained]
-        for i, student in enumerate(students):
-            for name in ("teacher", "network", "pruned", "finetuned"):
-                save(folder / f"seed-{i}" / name, getattr(student, name))
-            shown = {"trained, pruned": student.finetuned, "constructed": to_gated_rnn(student.teacher, "compact")}
-            draw_weights(shown, folder / f"seed-{i}" / "weights.png")
-    seconds = float(sum(student.curve.seconds[-1] for student in students))
+    students, seconds = scored_students(recipe, seeds=seeds, seed=seed, out=out, tolerance=tolerance, progress=progress)
     write_json(
-        folder / "table1.json",
+        Path(out) / "table1.json",
         {
             "recipe": recipe._asdict(),
             "seed": seed,
@@ -155,6 +145,36 @@ def reproduce(
             ],
         },
     )
+    return students, seconds
+
+
+def scored_students(
+    recipe: Recipe | LeastSquares,
+    *,
+    seeds: int = 1,
+    seed: int = 0,
+    out: Path | str,
+    tolerance: float | None = None,
+    progress: bool = True,
+) -> tuple[list[Student], float]:
+    """Train `seeds` students, score, prune and fine-tune them, and write models and pictures to `out`.
+
+    `tolerance` is how far pruning may move the outputs; it comes from `PRUNED_TO` if not given. A run stopped before is
+    continued.
+
+    **Returns:** the students and the seconds spent in training. **Raises:** `InputError` if `out` holds something else.
+    """
+    tolerance = PRUNED_TO[type(recipe)] if tolerance is None else tolerance
+    folder = Path(out)
+    with precision(recipe):
+        trained = train(recipe, seeds=seeds, seed=seed, out=out, progress=progress)
+        students = [_scored(*student, tolerance) for student in trained]
+        for i, student in enumerate(students):
+            for name in ("teacher", "network", "pruned", "finetuned"):
+                save(folder / f"seed-{i}" / name, getattr(student, name))
+            shown = {"trained, pruned": student.finetuned, "constructed": to_gated_rnn(student.teacher, "compact")}
+            draw_weights(shown, folder / f"seed-{i}" / "weights.png")
+    seconds = float(sum(student.curve.seconds[-1] for student in students))
     return students, seconds
 
 
@@ -216,7 +236,8 @@ def _by_least_squares(recipe: LeastSquares, seeds: int, seed: int, folder: Path,
     trained = []
     for i in range(seeds):
         files = folder / f"seed-{i}"
-        if not (files / "curve.json").is_file():
+
+        def trained_and_saved(i=i, files=files):
             teacher = jax.tree.map(lambda x, i=i: jnp.asarray(x[i], jnp.float64), teachers)
             students = [
                 jax.tree.map(lambda x, at=(i, j): jnp.asarray(x[at], jnp.float64), started)
@@ -225,8 +246,10 @@ def _by_least_squares(recipe: LeastSquares, seeds: int, seed: int, folder: Path,
             network, curve = first_to_succeed(recipe, students, teacher, progress)
             save(files / "teacher", teacher)
             save(files / "network", network)
-            (files / "curve.json").write_text(json.dumps([x.tolist() for x in curve]))
-        curve = Curve(*map(np.array, json.loads((files / "curve.json").read_text())))
+            return [x.tolist() for x in curve]
+
+        settings = {"recipe": recipe._asdict(), "seed": seed, "student": i}
+        curve = Curve(*map(np.array, kept(files / "curve.json", settings, trained_and_saved)))
         trained.append(
             (cast(LinearSelfAttention, load(files / "teacher")), cast(GatedRNN, load(files / "network")), curve)
         )
@@ -343,3 +366,32 @@ def _cut(tolerance: float, network: GatedRNN, loss: float) -> Cut:
 
 def _silent(teacher: LinearSelfAttention) -> LinearSelfAttention:
     return jax.tree.map(jnp.zeros_like, teacher)
+
+
+@dataclasses.dataclass
+class Command:
+    """A gated RNN learns to imitate linear self-attention (paper A). A run stopped before is continued.
+
+    Examples: twofold reproduce table1 --recipe fast | twofold reproduce table1 --quick |
+    twofold reproduce table1 --seeds 4 --out runs/four
+    """
+
+    recipe: Literal["paper", "fast"] = "paper"
+    """paper takes a million steps of gradient descent. fast takes a minute of second-order steps, to the loss of rounding."""
+    quick: bool = False
+    """A small teacher (d = 2), in about a minute with the paper's recipe."""
+    seeds: int = 1
+    """How many students to train together, each with a teacher of its own."""
+    seed: int = 0
+    """The seed of teachers, initial weights and batches."""
+    out: Path | None = None
+    """Folder for figures, models and pictures. It is runs/table1, with -fast and -quick as they apply, if not given."""
+
+    def run(self, console: Console) -> None:
+        recipe = (QUICK if self.quick else RECIPES)[self.recipe]
+        out = self.out or default_folder(self.recipe, self.quick)
+        students, seconds = reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
+        console.print(table(students, recipe))
+        for student in students:
+            console.print(pruning_table(student))
+        console.print(f"Trained in {seconds:,.0f} s. Figures, models and pictures are in {out}.")

@@ -1,5 +1,6 @@
 """Table 2 of paper A: a gated RNN trained to regress in context becomes one step of gradient descent."""
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from ...discover import instantaneous_polynomials, monomials
@@ -183,3 +185,27 @@ def table(students: list[Figures], recipe: Recipe) -> Table:
     one_token = "not learned: has terms in the y of the question"
     add("residual norm, one token", [s.one_token_norm for s in students], 0.0, None, one_token)
     return shown
+
+
+@dataclasses.dataclass
+class Command:
+    """A gated RNN learns to regress in context, and becomes one step of gradient descent (paper A).
+
+    A run stopped before is continued. Examples: twofold reproduce table2 --quick | twofold reproduce table2 --seeds 8
+    """
+
+    quick: bool = False
+    """Smaller students and fewer steps: a minute or two, rather than the paper's 300,000 steps."""
+    seeds: int = 4
+    """How many students to train together."""
+    seed: int = 0
+    """The seed of initial weights and batches."""
+    out: Path | None = None
+    """Folder for figures and models; runs/table2 or runs/table2-quick if not given."""
+
+    def run(self, console: Console) -> None:
+        recipe = QUICK if self.quick else PAPER
+        out = self.out or Path("runs") / ("table2" + "-quick" * self.quick)
+        students, seconds = reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
+        console.print(table(students, recipe))
+        console.print(f"Trained in {seconds:,.0f} s. Figures and models are in {out}.")

@@ -1,5 +1,6 @@
 """Table 3 of paper A: how many layers of each architecture implement attention, or a gated RNN; built and measured."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -9,6 +10,7 @@ from typing import Literal, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -17,6 +19,7 @@ from ...errors import InputError
 from ...layers import GatedRNN, LinearSelfAttention
 from ...report.pictures import draw_costs
 from ...report.provenance import write_json
+from .conversion_settings import Conversion
 
 Dtype = Literal["float64", "float32"]
 Source = LinearSelfAttention | GatedRNN
@@ -190,3 +193,19 @@ def _costs(form: str, d: int, seed: int) -> dict[str, int]:
 
 def _parameters(network: Source | Converted) -> int:
     return sum(x.size for x in jax.tree.leaves(network))
+
+
+@dataclasses.dataclass
+class Command(Conversion):
+    """How many layers of LRU, LSTM and GRU are attention, or a gated RNN (paper A): each is built and measured.
+
+    Example: twofold reproduce table3 --d 6 --tokens 1000 --dtype float32
+    """
+
+    out: Path = Path("runs/table3")
+    """Folder for figures and pictures."""
+
+    def run(self, console: Console) -> None:
+        cells = reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
+        console.print(table(cells, self.d, self.tokens, self.dtype))
+        console.print(f"Figures and pictures are in {self.out}.")

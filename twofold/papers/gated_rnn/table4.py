@@ -1,10 +1,12 @@
 """Table 4 of paper A: the LSTM weights that are attention, and those that are a gated RNN; built, read back, measured."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from ...convert import to_lstm
@@ -12,6 +14,7 @@ from ...errors import InputError
 from ...layers import LSTM, GatedRNN, LinearSelfAttention
 from ...report.pictures import draw_layers
 from ...report.provenance import write_json
+from .conversion_settings import Conversion
 from .table3 import Cell, Dtype, measured, random_sources
 
 GATES = ("f", "c~", "g", "o")
@@ -155,3 +158,19 @@ def _bias(b: np.ndarray, forgets: dict[str, np.ndarray]) -> str:
 
 def _sizes(rows) -> np.ndarray:
     return np.linalg.norm(np.asarray(rows, np.float64), axis=1)
+
+
+@dataclasses.dataclass
+class Command(Conversion):
+    """The LSTM weights that are attention, and those that are a gated RNN (paper A): built, read back and measured.
+
+    Example: twofold reproduce table4 --d 3
+    """
+
+    out: Path = Path("runs/table4")
+    """Folder for figures and pictures."""
+
+    def run(self, console: Console) -> None:
+        blocks, cells = reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
+        console.print(table(blocks, cells, self.d, self.tokens, self.dtype))
+        console.print(f"Figures and pictures are in {self.out}.")
