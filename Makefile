@@ -17,7 +17,7 @@ test: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest
 	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest tests/scan tests/layers/test_oracles.py
-	$(BIN)/pytest --plain tests/layers/test_law.py tests/deploy tests/tasks
+	$(BIN)/pytest --plain tests/layers/test_law.py tests/deploy tests/tasks/test_classification.py tests/discover/test_input.py
 
 # PyTorch takes part where it is installed.
 bench: .venv/installed-bench

@@ -104,8 +104,8 @@ def test_softmax_attention_is_over_the_last_capacity_tokens(
     dtype=DTYPES,
     in_size=SIZES,
     out_size=SIZES,
-    hidden_size=st.sampled_from([None, 1, 3]),
-    gate_size=st.sampled_from([1, 4]),
+    hidden_size=st.sampled_from([None, 0, 3]),
+    gate_size=st.sampled_from([0, 4]),
 )
 def test_gated_rnn_is_equation_2(normal, assert_close, recurrence, dtype, in_size, out_size, hidden_size, gate_size):
     """h_t = lambda * h_{t-1} + g_in(x_t, 1) or A h_{t-1} + g_in(x_t, 1), y_t = D g_out(h_t), from h_0 = 0."""

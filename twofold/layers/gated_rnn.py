@@ -46,23 +46,25 @@ class GatedRNN(Layer[Array]):
         **Arguments:**
 
         - `in_size`, `out_size`: features a token, and size of each output.
-        - `hidden_size`: n, the number of hidden neurons. It is twice `in_size` if not given.
+        - `hidden_size`: n, the number of hidden neurons. It is twice `in_size` if not given. A layer without neurons, such
+            as pruning may leave, answers 0.
         - `gate_size`: g, the number of rows of the output gate. It is twice `in_size` if not given.
         - `recurrence`: `"diagonal"`, or `"dense"` for a full matrix A. A has the same spectrum as lambda, in a random
             orthogonal basis.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
-        **Raises:** `InputError` for sizes below 1, or an unknown recurrence.
+        **Raises:** `InputError` for sizes that are too small, or an unknown recurrence.
         """
         n = 2 * in_size if hidden_size is None else hidden_size
         g = 2 * in_size if gate_size is None else gate_size
-        check_sizes(in_size=in_size, out_size=out_size, hidden_size=n, gate_size=g)
+        check_sizes(in_size=in_size, out_size=out_size)
+        check_sizes(at_least=0, hidden_size=n, gate_size=g)
         dtype = parameter_dtype(dtype)
         keys = jax.random.split(key, 7)
 
         def normal(key, *shape):
-            return jax.random.normal(key, shape, dtype) / shape[-1] ** 0.5
+            return jax.random.normal(key, shape, dtype) / max(shape[-1], 1) ** 0.5
 
         lam = jax.random.uniform(keys[0], (n,), dtype, 0.01, 0.99)
         if recurrence == "diagonal":

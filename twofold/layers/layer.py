@@ -98,11 +98,11 @@ class Layer(eqx.Module, Generic[State]):
             raise InputError(f"resets have shape {jnp.shape(resets)}; these tokens need ({time},)")
 
 
-def check_sizes(**sizes: int) -> None:
-    """**Raises:** `InputError` for a size below 1, with its name."""
+def check_sizes(*, at_least: int = 1, **sizes: int) -> None:
+    """**Raises:** `InputError` for a size that is too small, with its name."""
     for name, size in sizes.items():
-        if size < 1:
-            raise InputError(f"{name} is {size}; it must be at least 1")
+        if size < at_least:
+            raise InputError(f"{name} is {size}; it must be at least {at_least}")
 
 
 def parameter_dtype(dtype: DTypeLike | None) -> np.dtype:

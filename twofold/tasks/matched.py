@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from ..errors import InputError
 from ..layers.mixers import mixer_named
 from ..models import SequenceModel
 
@@ -41,8 +40,6 @@ def matched_model(
     options = chosen.taken(num_heads=heads, capacity=capacity, hidden_size=width, gate_size=width)
     weights = count_parameters(eqx.filter_eval_shape(chosen.make, width, width, key=key, **options))
     feed_forward_size = round((4 * width**2 - weights) / (2 * width + 1)) + 4 * width
-    if feed_forward_size < 1:
-        raise InputError(f"width is {width}, at which {mixer} has more weights than a whole block of the Transformer")
     return SequenceModel(
         in_size,
         out_size,
