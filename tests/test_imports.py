@@ -16,7 +16,6 @@ FLOORS = [
     {"train", "data", "saving"},
     {"discover"},
     {"convert", "models"},
-    {"forms"},
     {"layers"},
     {"scan"},
     {"atomic"},
