@@ -17,6 +17,7 @@ from jax.extend.core import jaxprs_in_params
 from twofold.data import uea
 from twofold.tasks import classification
 from twofold.tasks.students import teacher_student
+from twofold.tasks.students.ways import AdamW
 
 from .contestants import only_xla
 
@@ -33,14 +34,16 @@ class Loop(NamedTuple):
 
 
 def loops(quick: bool) -> Iterator[Loop]:
-    recipe = teacher_student.Recipe(hidden_size=20, gate_size=20) if quick else teacher_student.Recipe()
+    way = AdamW(steps=1_000_000)
+    size = 20 if quick else 100
+    recipe = teacher_student.Recipe(hidden_size=size, gate_size=size, way=way)
     keys = jax.random.split(jax.random.key(0), 3)
     teacher = recipe.teacher(keys[0])
     yield Loop(
         f"teacher and student, {recipe.hidden_size} neurons",
         lambda model, key: recipe.loss(model, teacher, key),
         recipe.student(keys[1]),
-        recipe.optimiser(),
+        way.optimiser(),
     )
     data = uea.load_labelled("JapaneseVowels")
     train = jax.tree.map(jnp.asarray, data.train)

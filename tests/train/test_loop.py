@@ -12,17 +12,18 @@ import pytest
 
 from twofold import InputError
 from twofold.tasks.students.teacher_student import Recipe
+from twofold.tasks.students.ways import AdamW
 from twofold.train import Checkpoint, draw_learning_curve, fit, open_run
 
-RECIPE = Recipe(size=2, hidden_size=6, gate_size=6, time=5, batch=4, steps=47)
+RECIPE = Recipe(size=2, hidden_size=6, gate_size=6, time=5, way=AdamW(batch=4, steps=47))
 
 
 def _fit(seeds=1, **options):
     keys = jax.random.split(jax.random.key(0), seeds)
     teachers, students = eqx.filter_vmap(RECIPE.teacher)(keys), eqx.filter_vmap(RECIPE.student)(keys)
     defaults = {
-        "optimiser": RECIPE.optimiser(),
-        "steps": RECIPE.steps,
+        "optimiser": RECIPE.way.optimiser(),
+        "steps": RECIPE.way.steps,
         "key": jax.random.key(1),
         "records": 5,
         "progress": False,
@@ -36,7 +37,7 @@ def _same(a, b):
 
 def _by_hand(start_key, data_key):
     """The same training as a plain loop: the model, and the loss of every step."""
-    teacher, student, optimiser = RECIPE.teacher(start_key), RECIPE.student(start_key), RECIPE.optimiser()
+    teacher, student, optimiser = RECIPE.teacher(start_key), RECIPE.student(start_key), RECIPE.way.optimiser()
 
     @jax.jit
     def step(student, state, key):
@@ -45,7 +46,7 @@ def _by_hand(start_key, data_key):
         return optax.apply_updates(student, updates), state, loss
 
     state, losses = optimiser.init(student), []
-    for i in range(RECIPE.steps):
+    for i in range(RECIPE.way.steps):
         student, state, loss = step(student, state, jax.random.fold_in(data_key, i))
         losses.append(loss)
     return student, losses
@@ -176,7 +177,7 @@ def test_the_learning_curve_is_drawn(tmp_path, validation):
 
 def test_weight_decay_spares_the_recurrent_parameters():
     student = RECIPE.student(jax.random.key(0))
-    optimiser = RECIPE._replace(weight_decay=0.5).optimiser()
+    optimiser = RECIPE.way._replace(weight_decay=0.5).optimiser()
     updates, _ = optimiser.update(jax.tree.map(jnp.zeros_like, student), optimiser.init(student), student)
     assert not np.any(updates.recurrent)
     assert all(np.any(u) for u in (updates.w_in_m, updates.w_in_x, updates.w_out_m, updates.w_out_x, updates.readout))

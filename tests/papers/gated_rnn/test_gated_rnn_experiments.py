@@ -22,10 +22,11 @@ from twofold.report.verdict import verdict
 from twofold.tasks.classification import Classification
 from twofold.tasks.students.in_context_regression import Recipe as Regression
 from twofold.tasks.students.in_context_regression import gradient_step, loss_of_step, optimal_step, predictions
-from twofold.tasks.students.teacher_student import LeastSquares, Recipe
+from twofold.tasks.students.teacher_student import Recipe
+from twofold.tasks.students.ways import AdamW, LeastSquares
 
-TINY = Recipe(size=2, hidden_size=6, gate_size=6, time=6, batch=8, steps=60)
-TINY_FAST = LeastSquares(size=2, hidden_size=5, gate_size=5, time=5, steps=5, starts=1)
+TINY = Recipe(size=2, hidden_size=6, gate_size=6, time=6, way=AdamW(batch=8, steps=60))
+TINY_FAST = Recipe(size=2, hidden_size=5, gate_size=5, time=5, way=LeastSquares(steps=5, starts=1))
 
 
 @pytest.fixture(autouse=True)
@@ -63,13 +64,13 @@ def test_students_are_begun_again_until_one_succeeds():
     teacher = LinearSelfAttention(2, 2, key=jax.random.key(0))
     hopeless = GatedRNN(2, 2, hidden_size=1, gate_size=1, key=jax.random.key(1))
     able = GatedRNN(2, 2, hidden_size=10, gate_size=12, key=jax.random.key(2))
-    recipe = LeastSquares(size=2, time=6, steps=40, enough=1e-6)
-    network, curve = table1.first_to_succeed(recipe, [hopeless, able, hopeless], teacher, progress=False)
+    way = LeastSquares(steps=40, enough=1e-6)
+    network, curve = table1.first_to_succeed(way, 6, [hopeless, able, hopeless], teacher, progress=False)
     assert network.hidden_size == 10
     assert curve.losses[-1] <= 1e-6
     assert np.all(np.diff(curve.losses) <= 0)
     assert np.all(np.diff(curve.seconds) >= 0)
-    network, _ = table1.first_to_succeed(recipe._replace(enough=0.0), [able, hopeless], teacher, progress=False)
+    network, _ = table1.first_to_succeed(way._replace(enough=0.0), 6, [able, hopeless], teacher, progress=False)
     assert network.hidden_size == 10
 
 
@@ -105,7 +106,7 @@ def test_kernels_of_a_conversion_are_its_source(normal):
     assert figure2.kernels(rnn, other).error > 0.1
 
 
-TINY_REGRESSION = Regression(time=4, in_size=2, out_size=2, hidden_size=6, gate_size=6, batch=8, steps=40)
+TINY_REGRESSION = Regression(time=4, in_size=2, out_size=2, hidden_size=6, gate_size=6, way=AdamW(batch=8, steps=40))
 
 
 def test_table2_is_made_written_and_printed(tmp_path, capsys):
@@ -160,11 +161,11 @@ def test_polynomial_at_the_question_is_the_function(assert_close):
 
 
 def test_ways_to_train_are_compared(tmp_path, monkeypatch, capsys):
-    small = Recipe(size=4, hidden_size=6, gate_size=6, time=4, batch=4)
+    small = Recipe(size=4, hidden_size=6, gate_size=6, time=4, way=AdamW(batch=4, steps=1))
     ways = {
         "curriculum, Muon": optimisers._curriculum([2], small, optimisers._muon),
         "L-BFGS": optimisers._lbfgs(small, batch=8),
-        "least squares": optimisers._least_squares(LeastSquares(hidden_size=6, gate_size=6, time=4, steps=3, starts=1)),
+        "least squares": optimisers._least_squares(small, LeastSquares(steps=3, starts=1)),
     }
     assert len(optimisers.WAYS) >= len(ways)
     monkeypatch.setattr(optimisers, "WAYS", ways)

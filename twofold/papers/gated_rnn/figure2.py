@@ -13,7 +13,7 @@ from ...discover import neuron_roles
 from ...layers import GatedRNN, LinearSelfAttention
 from ...report.pictures import draw_figure2
 from ...report.provenance import write_json
-from ...tasks.students.teacher_student import LeastSquares, Recipe
+from ...tasks.students.teacher_student import Recipe
 from . import table1
 
 
@@ -32,7 +32,7 @@ class Kernels(NamedTuple):
 
 
 def reproduce(
-    recipe: Recipe | LeastSquares, *, seed: int = 0, out: Path | str, progress: bool = True
+    recipe: Recipe, *, seed: int = 0, out: Path | str, progress: bool = True
 ) -> tuple[table1.Student, Kernels]:
     """Train a student as for table 1, or take the one that is in `out`, and draw figure2.png and write figure2.json there.
 
@@ -42,11 +42,11 @@ def reproduce(
     student = students[0]
     found = kernels(student.finetuned, student.teacher)
     folder = Path(out)
-    with table1.precision(recipe):
+    with recipe.way.precision():
         draw_figure2(student.finetuned, student.teacher, found._asdict(), folder / "figure2.png")
     write_json(
         folder / "figure2.json",
-        {"recipe": recipe._asdict(), "seed": seed, "student": student.figures._asdict(), "kernel_error": found.error},
+        {"recipe": recipe.as_json(), "seed": seed, "student": student.figures._asdict(), "kernel_error": found.error},
     )
     return student, found
 

@@ -1,10 +1,9 @@
 """Table 1 of paper A: a gated RNN trained to imitate linear self-attention becomes it."""
 
-import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal, NamedTuple, cast
 
 import equinox as eqx
@@ -23,25 +22,25 @@ from ...report.pictures import draw_weights
 from ...report.provenance import write_json
 from ...report.verdict import verdict
 from ...saving import load, save
-from ...tasks.students.teacher_student import LeastSquares, Recipe, imitation_loss, sample_tokens
+from ...tasks.students.teacher_student import Recipe, imitation_loss, sample_tokens
+from ...tasks.students.ways import AdamW, LeastSquares
 from ...train import fit, kept, open_run
 
-RECIPES: dict[str, Recipe | LeastSquares] = {"paper": Recipe(), "fast": LeastSquares()}
-QUICK: dict[str, Recipe | LeastSquares] = {
+RECIPES = {
+    "paper": Recipe(),
+    "fast": Recipe(hidden_size=20, gate_size=30, time=8, way=LeastSquares()),
+}
+QUICK = {
     "paper": Recipe(
         size=2,
         hidden_size=16,
         gate_size=16,
         time=16,
-        batch=32,
-        steps=200_000,
-        learning_rate=5e-3,
-        final_learning_rate=5e-8,
-        b2=0.99,
+        way=AdamW(batch=32, steps=200_000, learning_rate=5e-3, final_learning_rate=5e-8, b2=0.99),
     ),
-    "fast": LeastSquares(size=2, hidden_size=10, gate_size=12),
+    "fast": Recipe(size=2, hidden_size=10, gate_size=12, time=8, way=LeastSquares()),
 }
-PRUNED_TO = {Recipe: 0.03, LeastSquares: 1e-6}
+PRUNED_TO = {AdamW: 0.03, LeastSquares: 1e-6}
 """Tolerance of `prune`. Gradient descent leaves more than rounding in what is not needed; fine-tuning restores the loss."""
 TOLERANCES = (1e-4, 1e-3, 1e-2)
 """At which pruning is reported, too."""
@@ -115,7 +114,7 @@ def default_folder(recipe: str, quick: bool) -> Path:
 
 
 def reproduce(
-    recipe: Recipe | LeastSquares,
+    recipe: Recipe,
     *,
     seeds: int = 1,
     seed: int = 0,
@@ -127,12 +126,12 @@ def reproduce(
 
     **Returns:** the students and the seconds spent in training. **Raises:** `InputError` if `out` holds something else.
     """
-    tolerance = PRUNED_TO[type(recipe)] if tolerance is None else tolerance
+    tolerance = PRUNED_TO[type(recipe.way)] if tolerance is None else tolerance
     students, seconds = scored_students(recipe, seeds=seeds, seed=seed, out=out, tolerance=tolerance, progress=progress)
     write_json(
         Path(out) / "table1.json",
         {
-            "recipe": recipe._asdict(),
+            "recipe": recipe.as_json(),
             "seed": seed,
             "prune_tolerance": tolerance,
             "seconds": seconds,
@@ -149,7 +148,7 @@ def reproduce(
 
 
 def scored_students(
-    recipe: Recipe | LeastSquares,
+    recipe: Recipe,
     *,
     seeds: int = 1,
     seed: int = 0,
@@ -164,9 +163,9 @@ def scored_students(
 
     **Returns:** the students and the seconds spent in training. **Raises:** `InputError` if `out` holds something else.
     """
-    tolerance = PRUNED_TO[type(recipe)] if tolerance is None else tolerance
+    tolerance = PRUNED_TO[type(recipe.way)] if tolerance is None else tolerance
     folder = Path(out)
-    with precision(recipe):
+    with recipe.way.precision():
         trained = train(recipe, seeds=seeds, seed=seed, out=out, progress=progress)
         students = [_scored(*student, tolerance) for student in trained]
         for i, student in enumerate(students):
@@ -178,31 +177,26 @@ def scored_students(
     return students, seconds
 
 
-def precision(recipe: Recipe | LeastSquares) -> contextlib.AbstractContextManager:
-    """Least squares need float64, and so do their results; gradient descent does as well in float32."""
-    return jax.enable_x64(True) if isinstance(recipe, LeastSquares) else contextlib.nullcontext()
-
-
 Trained = list[tuple[LinearSelfAttention, GatedRNN, Curve]]
 
 
-def train(recipe: Recipe | LeastSquares, *, seeds: int, seed: int, out: Path | str, progress: bool = True) -> Trained:
+def train(recipe: Recipe, *, seeds: int, seed: int, out: Path | str, progress: bool = True) -> Trained:
     """Teachers, their trained students, and how the losses fell. A run stopped before is continued."""
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; at least 1 student must be trained")
-    config = {"experiment": "table1", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed}
+    config = {"experiment": "table1", "recipe": recipe.as_json(), "seeds": seeds, "seed": seed}
     with open_run(out, config) as folder:
-        if isinstance(recipe, LeastSquares):
-            return _by_least_squares(recipe, seeds, seed, folder, progress)
-        return _by_gradient(recipe, seeds, seed, folder, progress)
+        if isinstance(recipe.way, LeastSquares):
+            return _by_least_squares(recipe, recipe.way, seeds, seed, folder, progress)
+        return _by_gradient(recipe, recipe.way, seeds, seed, folder, progress)
 
 
-def _teachers(recipe: Recipe | LeastSquares, seeds: int, seed: int) -> LinearSelfAttention:
-    """Stacked. Both recipes have the same ones."""
+def _teachers(recipe: Recipe, seeds: int, seed: int) -> LinearSelfAttention:
+    """Stacked. Students of all ways have the same teachers."""
     return eqx.filter_vmap(recipe.teacher)(jax.random.split(jax.random.split(jax.random.key(seed), 3)[0], seeds))
 
 
-def _by_gradient(recipe: Recipe, seeds: int, seed: int, folder: Path, progress: bool) -> Trained:
+def _by_gradient(recipe: Recipe, way: AdamW, seeds: int, seed: int, folder: Path, progress: bool) -> Trained:
     """All students together."""
     student_key, data_key = jax.random.split(jax.random.key(seed), 3)[1:]
     teachers = _teachers(recipe, seeds, seed)
@@ -211,8 +205,8 @@ def _by_gradient(recipe: Recipe, seeds: int, seed: int, folder: Path, progress: 
         recipe.loss,
         students,
         teachers,
-        optimiser=recipe.optimiser(),
-        steps=recipe.steps,
+        optimiser=way.optimiser(),
+        steps=way.steps,
         key=data_key,
         checkpoint=folder / "checkpoint",
         title=f"student, d = {recipe.size}",
@@ -226,12 +220,14 @@ def _by_gradient(recipe: Recipe, seeds: int, seed: int, folder: Path, progress: 
     ]
 
 
-def _by_least_squares(recipe: LeastSquares, seeds: int, seed: int, folder: Path, progress: bool) -> Trained:
+def _by_least_squares(
+    recipe: Recipe, way: LeastSquares, seeds: int, seed: int, folder: Path, progress: bool
+) -> Trained:
     """One after the other, each kept as soon as it is trained."""
     with jax.enable_x64(False):  # Drawn in float32, like those of the other recipe.
         teachers = _teachers(recipe, seeds, seed)
         student_key = jax.random.split(jax.random.key(seed), 3)[1]
-        keys = jax.random.split(student_key, (seeds, recipe.starts))
+        keys = jax.random.split(student_key, (seeds, way.starts))
         started = eqx.filter_vmap(eqx.filter_vmap(recipe.student))(keys)
     trained = []
     for i in range(seeds):
@@ -240,15 +236,14 @@ def _by_least_squares(recipe: LeastSquares, seeds: int, seed: int, folder: Path,
         def trained_and_saved(i=i, files=files):
             teacher = jax.tree.map(lambda x, i=i: jnp.asarray(x[i], jnp.float64), teachers)
             students = [
-                jax.tree.map(lambda x, at=(i, j): jnp.asarray(x[at], jnp.float64), started)
-                for j in range(recipe.starts)
+                jax.tree.map(lambda x, at=(i, j): jnp.asarray(x[at], jnp.float64), started) for j in range(way.starts)
             ]
-            network, curve = first_to_succeed(recipe, students, teacher, progress)
+            network, curve = first_to_succeed(way, recipe.time, students, teacher, progress)
             save(files / "teacher", teacher)
             save(files / "network", network)
             return [x.tolist() for x in curve]
 
-        settings = {"recipe": recipe._asdict(), "seed": seed, "student": i}
+        settings = {"recipe": recipe.as_json(), "seed": seed, "student": i}
         curve = Curve(*map(np.array, kept(files / "curve.json", settings, trained_and_saved)))
         trained.append(
             (cast(LinearSelfAttention, load(files / "teacher")), cast(GatedRNN, load(files / "network")), curve)
@@ -257,23 +252,23 @@ def _by_least_squares(recipe: LeastSquares, seeds: int, seed: int, folder: Path,
 
 
 def first_to_succeed(
-    recipe: LeastSquares, students: list[GatedRNN], teacher: LinearSelfAttention, progress: bool
+    way: LeastSquares, time: int, students: list[GatedRNN], teacher: LinearSelfAttention, progress: bool
 ) -> tuple[GatedRNN, Curve]:
-    """The first student whose loss falls below `recipe.enough`, or the best one; time and losses are those of all tried."""
-    tried, began, start = [], [], time.perf_counter()
+    """The first student whose loss falls below `way.enough`, or the best one; time and losses are those of all tried."""
+    tried, began, start = [], [], perf_counter()
     for student in students:
-        began.append(time.perf_counter() - start)
-        tried.append(finetune(student, teacher, steps=recipe.steps, time=recipe.time, progress=progress))
-        if tried[-1].losses[-1] <= recipe.enough:
+        began.append(perf_counter() - start)
+        tried.append(finetune(student, teacher, steps=way.steps, time=time, progress=progress))
+        if tried[-1].losses[-1] <= way.enough:
             break
     best = min(tried, key=lambda found: found.losses[-1])
     seconds = np.concatenate([begin + found.seconds for begin, found in zip(began, tried, strict=True)])
     return best.network, Curve(seconds, np.minimum.accumulate(np.concatenate([found.losses for found in tried])))
 
 
-def table(students: list[Student], recipe: Recipe | LeastSquares) -> Table:
+def table(students: list[Student], recipe: Recipe) -> Table:
     """The figures beside the published ones, with verdicts where these are of the same size."""
-    title = f"Table 1 (paper A): d = {recipe.size}, {recipe.hidden_size} neurons, {recipe.steps:,} steps at most"
+    title = f"Table 1 (paper A): d = {recipe.size}, {recipe.hidden_size} neurons, {recipe.way.steps:,} steps at most"
     shown = Table(title=title)
     shown.add_column("")
     for i in range(len(students)):

@@ -18,6 +18,7 @@ from ...report.provenance import write_json
 from ...report.verdict import verdict
 from ...saving import save
 from ...tasks.students.in_context_regression import Recipe, gradient_step, loss_of_step, optimal_step, predictions
+from ...tasks.students.ways import AdamW
 from ...train import Trained, fit, open_run
 from .question import polynomial_at_question
 
@@ -25,11 +26,7 @@ PAPER = Recipe()
 QUICK = Recipe(
     hidden_size=32,
     gate_size=32,
-    batch=256,
-    steps=9_000,
-    learning_rate=5e-3,
-    final_learning_rate=5e-6,
-    b2=0.99,
+    way=AdamW(batch=256, steps=9_000, learning_rate=5e-3, final_learning_rate=5e-6, b2=0.99),
 )
 BATCHES, BATCH = 64, 4096
 """Of fresh tasks that losses are measured on."""
@@ -80,7 +77,7 @@ def reproduce(
     write_json(
         folder / "table2.json",
         {
-            "recipe": recipe._asdict(),
+            "recipe": recipe.as_json(),
             "seed": seed,
             "seconds": trained.seconds,
             "students": [figures._asdict() for figures in students],
@@ -98,15 +95,15 @@ def reproduce(
 def _train(recipe: Recipe, *, seeds: int, seed: int, out: Path | str, progress: bool) -> Trained:
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; at least 1 student must be trained")
-    config = {"experiment": "table2", "recipe": recipe._asdict(), "seeds": seeds, "seed": seed}
+    config = {"experiment": "table2", "recipe": recipe.as_json(), "seeds": seeds, "seed": seed}
     student_key, data_key = jax.random.split(jax.random.key(seed))
     with open_run(out, config) as folder:
         return fit(
             recipe.loss,
             eqx.filter_vmap(recipe.student)(jax.random.split(student_key, seeds)),
             None,
-            optimiser=recipe.optimiser(),
-            steps=recipe.steps,
+            optimiser=recipe.way.optimiser(),
+            steps=recipe.way.steps,
             key=data_key,
             shared_data=True,
             checkpoint=folder / "checkpoint",
@@ -153,7 +150,7 @@ def table(students: list[Figures], recipe: Recipe) -> Table:
     step = optimal_step(recipe.time, recipe.in_size)
     best = loss_of_step(step, recipe.time, recipe.in_size)
     shown = Table(
-        title=f"Table 2 (paper A): {len(students)} students, {recipe.hidden_size} neurons, {recipe.steps:,} steps",
+        title=f"Table 2 (paper A): {len(students)} students, {recipe.hidden_size} neurons, {recipe.way.steps:,} steps",
         caption="Mean and standard deviation over students. Validation doubles the variance of W.",
     )
     for column in ("", "RNN", "one optimal step", "published RNN", "verdict"):

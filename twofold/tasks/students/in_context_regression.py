@@ -1,37 +1,31 @@
 """Linear regression in context: each sequence is a task of its own, solved from its examples (paper A, section 4)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ...errors import InputError
 from ...layers import GatedRNN, LinearSelfAttention
 from ...layers.layer import Layer
-from ...train import adamw_cosine
+from .ways import AdamW
 
 WIDTH = 3**0.5
 """Inputs are uniform between -sqrt 3 and sqrt 3: mean 0, variance 1, fourth moment 9/5."""
 
 
 class Recipe(NamedTuple):
-    """Sizes and optimisation of a run. The defaults are the paper's (its appendix C.1)."""
+    """The sizes of a student and its problem, and how the student is trained. The defaults are paper A's (its appendix C.1)."""
 
     time: int = 12
-    """T, the examples before the question."""
+    """T, the number of examples before the question."""
     in_size: int = 3
     out_size: int = 3
     hidden_size: int = 80
     gate_size: int = 80
-    """The paper states the hidden neurons only."""
-    batch: int = 64
-    steps: int = 300_000
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-6
-    b2: float = 0.999
-    weight_decay: float = 1e-4
+    """The number of gate rows. The paper states the hidden neurons only."""
+    way: AdamW = AdamW(steps=300_000)
 
     def student(self, key: PRNGKeyArray) -> GatedRNN:
         """A random network."""
@@ -43,16 +37,6 @@ class Recipe(NamedTuple):
             key=key,
         )
 
-    def optimiser(self) -> optax.GradientTransformation:
-        """That of the paper, with this recipe's figures."""
-        return adamw_cosine(
-            self.steps,
-            learning_rate=self.learning_rate,
-            final_learning_rate=self.final_learning_rate,
-            b2=self.b2,
-            weight_decay=self.weight_decay,
-        )
-
     def tasks(
         self, key: PRNGKeyArray, batch: int, variance: float = 1.0
     ) -> tuple[Float[Array, "batch time_plus_1 in_plus_out"], Float[Array, "batch out"]]:
@@ -61,7 +45,11 @@ class Recipe(NamedTuple):
 
     def loss(self, student: Layer, data: None, key: PRNGKeyArray) -> Scalar:
         """The loss on one fresh batch."""
-        return regression_loss(student, *self.tasks(key, self.batch))
+        return regression_loss(student, *self.tasks(key, self.way.batch))
+
+    def as_json(self) -> dict[str, Any]:
+        """Sizes and settings by name, as run.json has them."""
+        return {name: value for name, value in self._asdict().items() if name != "way"} | self.way._asdict()
 
 
 def sample_tasks(
