@@ -368,6 +368,9 @@ def test_a_seed_that_becomes_nan_has_failed_and_the_others_are_as_without_it(val
     data = jnp.stack([jnp.ones(3), jnp.full(3, jnp.nan)])
     trained = run(data=data, validation=validation)
     assert trained.failed.tolist() == [False, True]
+    with pytest.raises(FloatingPointError, match="diverged for model 1 of 2"):
+        trained.checked()
+    assert run(validation=validation).checked().failed.tolist() == [False, False]
     alone = run(data=data[:1], models=jnp.asarray(START[:1]), key=jax.random.split(jax.random.key(0))[:1])
     np.testing.assert_allclose(trained.losses[0], alone.losses[0], rtol=1e-6)
 
@@ -409,32 +412,40 @@ def start(folder, every):
     )
 
 
+def begun(process, log, before):
+    """Wait until a process trains: it then writes its log anew."""
+    while process.poll() is None and (not log.exists() or log.stat().st_mtime_ns == before):
+        time.sleep(0.01)
+
+
 @pytest.mark.long
 def test_processes_killed_at_random_times_lose_nothing(tmp_path):
-    """Saved after every stretch, and a few times a second; kills, and now and then SIGTERM."""
+    """Three kills in each run, a third of them by SIGTERM, saved after every stretch or a few times a second."""
     whole = start(tmp_path / "whole", 3600.0).communicate()[0]
     rng, kills, table = random.Random(0), 0, []
-    for number in range(15):
-        folder, every = tmp_path / str(number), rng.choice([0.0, 0.0, 0.3])
-        for death in range(1000):
+    while kills < 38:
+        folder, every = tmp_path / str(len(table)), rng.choice([0.0, 0.3])
+        log, times = folder / "metrics.jsonl", []
+        while True:
+            before = log.stat().st_mtime_ns if log.exists() else None
             process = start(folder, every)
-            while death < 3 and process.poll() is None and not (folder / "metrics.jsonl").exists():
-                time.sleep(0.01)  # until training begins
+            if len(times) < 3:
+                begun(process, log, before)
             try:
-                out, _ = process.communicate(timeout=rng.uniform(0, 2.0) if death < 4 else None)
+                out, err = process.communicate(timeout=rng.uniform(0, 1) if len(times) < 3 else None)
                 break
             except subprocess.TimeoutExpired:
                 kind = rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
                 process.send_signal(kind)
                 err = process.communicate()[1]
                 assert process.returncode in (-kind, 128 + kind, 0), err
-                kills += 1
-        lines = (folder / "metrics.jsonl").read_text().splitlines()
-        table.append((number, every, death, out == whole, len(lines)))
-        assert out == whole
-        assert [json.loads(line)["step"] for line in lines] == list(range(30, 6001, 30))
-    print(f"{kills} kills", *table, sep="\n")
-    assert kills >= 38
+                times.append(f"{kind.name} after {len(log.read_text().splitlines())} stretches")
+        kills += len(times)
+        steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+        table.append(f"saved every {every} s: {', '.join(times)}; the same bits: {out == whole}")
+        print(table[-1])
+        assert out == whole, err
+        assert steps == list(range(30, 6001, 30))
 
 
 @pytest.mark.long

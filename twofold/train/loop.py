@@ -40,6 +40,18 @@ class Trained(NamedTuple):
     """Which seeds have no trained model: those whose last loss or parameters are not finite, or, with validation, whose
     validation loss was never finite. Their models are of no use."""
 
+    def checked(self) -> "Trained":
+        """The same, where every seed has a trained model.
+
+        **Raises:** `FloatingPointError` that names the seeds that failed.
+        """
+        if np.any(self.failed):
+            failed = ", ".join(map(str, np.flatnonzero(self.failed)))
+            raise FloatingPointError(
+                f"training diverged for model {failed} of {len(self.failed)} (from 0); a smaller learning rate may help"
+            )
+        return self
+
 
 def fit(
     loss: Callable[[Model, Any, PRNGKeyArray], Scalar],

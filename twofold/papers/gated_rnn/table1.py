@@ -211,7 +211,7 @@ def _by_gradient(recipe: Recipe, way: AdamW, seeds: int, seed: int, folder: Path
         checkpoint=folder / "checkpoint",
         title=f"student, d = {recipe.size}",
         progress=progress,
-    )
+    ).checked()
     records = trained.losses.shape[1]
     seconds = trained.seconds / seeds * np.arange(1, records + 1) / records
     return [

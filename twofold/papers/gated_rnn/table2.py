@@ -109,7 +109,7 @@ def _train(recipe: Recipe, *, seeds: int, seed: int, out: Path | str, progress: 
             checkpoint=folder / "checkpoint",
             title=f"{seeds} student{'s' * (seeds > 1)}, regression in context",
             progress=progress,
-        )
+        ).checked()
 
 
 def _figures(recipe: Recipe, network: GatedRNN, losses: np.ndarray) -> Figures:
