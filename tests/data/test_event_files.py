@@ -124,6 +124,12 @@ def test_jitter_tells_equal_times_apart(write):
         load_events(file, jitter=1e-300)
 
 
+@pytest.mark.parametrize("jitter", [-1.0, float("nan"), float("inf")])
+def test_jitter_must_be_a_finite_number_from_0(write, jitter):
+    with pytest.raises(InputError, match=f"jitter is {jitter}; it must be a finite number, 0 or more"):
+        load_events(write("some.csv", GOOD), jitter=jitter)
+
+
 def record(**changes):
     return json.dumps({"time_since_start": [0, 1], "type_event": [0, 1], "dim_process": 2, "seq_len": 2} | changes)
 
@@ -150,6 +156,32 @@ def record(**changes):
             "a.csv",
             HEADER + "a,0,x\na,1,x\n",
             "there are 1 sequences of two or more events; three parts need at least 3",
+        ),
+        ("a.csv", GOOD + f"4,0,{'x' * 200_000}\n", "line 8 of .*a.csv is not CSV: field larger"),
+        ("a.csv", GOOD + '4,0,"x\n4,1,y\n', "line 9 of .*a.csv is not CSV: unexpected end"),
+        ("a.csv", GOOD + "4,1_0,x\n", "line 8 of .*a.csv: the time is '1_0'"),
+        (
+            "a.csv",
+            GOOD + "4,0,x\n4,1e39,x\n",
+            "line 9 of .*a.csv: the time is 1e[+]39; float32 holds 3.4e[+]38 at most",
+        ),
+        ("a.csv", GOOD + "4,0,x\n4,1e-60,x\n", "line 9 of .*a.csv: .* 1e-60 after the event before; float32 holds"),
+        ("a.csv", GOOD + "4,0,1\n4,1,01\n", "a.csv has the marks '01' and '1'; write this number in one way"),
+        ("a.csv", GOOD + "4,0,1\n4,1,1.0\n", "a.csv has the marks '1' and '1.0'"),
+        ("a.json", "[" * 100_000, "a.json cannot be read as JSON"),
+        ("a.jsonl", record() + '\n{"a": ' + "9" * 5000 + "}", "line 2 of .*a.jsonl cannot be read as JSON"),
+        (
+            "a.json",
+            record(time_since_start=[0, 10**400]),
+            "event 2 of line 1 of .*: the time is 10{39}[.]{3}; it must be",
+        ),
+        ("a.json", record(time_since_start=[0, True]), "event 2 of line 1 of .*a.json: the time is True"),
+        ("a.json", record(type_event=[0, None]), "event 2 of line 1 of .*a.json: the mark is None"),
+        ("a.json", record(type_event=[0, [1]]), "event 2 of line 1 of .*a.json: the mark is .1."),
+        (
+            "a.json",
+            record(dim_process=10**8),
+            "dim_process 100000000; it must be the number of marks, at most 1,000,000",
         ),
         ("a.json", "[]", "a.json has no events"),
         ("a.json", '[{"a": 1},\n]', "line 2 of .*a.json is not JSON"),

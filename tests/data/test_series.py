@@ -1,5 +1,7 @@
 """Series from files and packages are what was written; a file that cannot be used is refused by line and column."""
 
+import gzip
+
 import numpy as np
 import pandas
 import pytest
@@ -96,6 +98,22 @@ def test_dates_may_be_in_any_column(write):
             "line 3 of .*some.csv has the date 'soon', which can't be read",
         ),
         ("date,a\nsoon,1\n2024-01-02,1\n", "line 2 of .*some.csv has the date 'soon', which can't be read"),
+        ("date,a\n12:00,1\n13:00,1\n", "line 2 of .*some.csv has the date '12:00', which can't be read"),
+        (
+            "date,a\n2024-01-01 00:00+01:00,1\n2024-01-01 01:00+02:00,1\n",
+            "dates of .*some.csv can't be read: .*; write all of them in one time zone",
+        ),
+        ("a,b\n1,2,3\n4,5,6\n", "the rows of .*some.csv have more fields than its header"),
+        ("1.5,2.5\n3,4\n5,6\n", "line 1 of .*some.csv has the number 1.5; it must hold the names of the columns"),
+        ("7,8\n3,4\n5,6\n", "line 1 of .*some.csv has the number 7; it must hold the names"),
+        (
+            "a;b\n1,5;2,5\n3,5;4,5\n",
+            "more fields than its header; columns are separated by commas, and decimals by a point",
+        ),
+        ("a;b\n1;2\n3;4\n", "some.csv has semicolons between its columns"),
+        ('a,b\n"1,5",2\n3,4\n', "line 2 of .*some.csv has '1,5' in column 'a'; .* a point before its decimals"),
+        ("a,b\n1,1e39\n3,4\n", "line 2 of .*some.csv has .* in column 'b'; .* float32 can hold"),
+        ('a,b\n1,2\n"3,4\n', "some.csv cannot be read as a CSV file: .* EOF inside string"),
         ("date,a\n7,1\n8,1\n", "line 2 of .*some.csv has the date 7, which can't be read"),
         ("date,a\n2024-01-01,1\n,1\n2024-01-03,1\n", "line 3 of .*some.csv has the date nan, which can't be read"),
     ],
@@ -103,6 +121,19 @@ def test_dates_may_be_in_any_column(write):
 def test_a_file_that_cannot_be_used_is_refused(write, text, message):
     with pytest.raises(InputError, match=message):
         read_csv(write(text))
+
+
+@pytest.mark.parametrize("ending", ["gz", "zip", "bz2", "xz", "zst"])
+def test_an_archive_that_is_broken_or_cut_short_is_refused(tmp_path, ending):
+    whole = gzip.compress(dated("h")[0].encode()) if ending == "gz" else b"not an archive"
+    file = tmp_path / f"some.csv.{ending}"
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read as a CSV file"):
+        read_csv(file)
+
+
+def test_columns_may_be_counted(write):
+    assert read_csv(write("0,1\n2,3\n4,5\n")).columns == ("0", "1")
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):

@@ -30,8 +30,11 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
     - `jitter`: uniform noise of this width is added to times, for those that were rounded down to a multiple of it.
 
     **Raises:** `InputError` that names file and line, for times that are not numbers, negative, unsorted or without
-    jitter repeated; for marks that the training part does not have; for files that are missing, empty or broken.
+    jitter repeated, or too large or too close for float32; for marks that the training part does not have, or that are
+    one number written in two ways; for files that are missing, empty or broken.
     """
+    if not 0 <= jitter < np.inf:
+        raise InputError(f"jitter is {jitter}; it must be a finite number, 0 or more")
     path = Path(path)
     files = _parts(path) if path.is_dir() else {"all": path}
     read: dict[str, list[Recording]] = {}
@@ -47,6 +50,7 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
                 raise InputError(f"jitter is {jitter}, too little to tell the times of {files[part]} apart")
     first = next(iter(files))  # the training part, or all
     marks = declared[first].union(*(recording.marks for recording in read[first]))
+    _check_names(marks, files[first])
     parts = kept.values() if path.is_dir() else split(shuffled(kept[first]))
     left_out = sum(map(len, read.values())) - sum(map(len, kept.values()))
     preprocessing = f"times with uniform noise of {jitter:g} added" if jitter else "times as recorded"
@@ -85,15 +89,14 @@ def _read(file: Path, ties: bool) -> tuple[list[Recording], set[str]]:
 
 
 def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip() for name in next(rows)]
+    rows = _rows(file, text)
+    header = [name.strip() for name in next(rows)[1]]
     missing = [name for name in ("sequence", "time", "mark") if name not in header]
     if missing:
         raise InputError(f"line 1 of {file} lacks the column {missing[0]!r}; a header is sequence,time,mark")
     columns = [header.index(name) for name in ("sequence", "time", "mark")]
     events: dict[str, list[tuple[float, str, int]]] = {}
-    for row in rows:
-        line = rows.line_num
+    for line, row in rows:
         if not row:
             continue
         if len(row) != len(header):
@@ -110,8 +113,18 @@ def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
     return [recording(rows) for rows in events.values()], set()
 
 
+def _rows(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row, and the number of its last line."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)  # strictly, a quote that is never closed is an error
+    try:
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise InputError(f"line {rows.line_num} of {file} is not CSV: {error}") from error
+
+
 def _read_json(file: Path, text: str) -> tuple[list[Recording], set[str]]:
-    recordings, declared = [], set()
+    recordings, most = [], 0
     for where, record in _records(file, text):
         if not isinstance(record, dict):
             raise InputError(f"{where} is no record; one has type_event and time_since_start or time_since_last_event")
@@ -127,10 +140,13 @@ def _read_json(file: Path, text: str) -> tuple[list[Recording], set[str]]:
         numbers = np.array([_number(time, f"event {i + 1} of {where}") for i, time in enumerate(times)], float)
         if "time_since_start" not in record:
             numbers = np.cumsum(numbers)
+        for i, mark in enumerate(marks):
+            if isinstance(mark, bool) or not isinstance(mark, str | int | float) or mark == "":
+                raise InputError(f"event {i + 1} of {where}: the mark is {mark!r}; it must be a number or a name")
         if "dim_process" in record:
-            declared |= _declared(record, where)
+            most = max(most, _declared(record, where))
         recordings.append(Recording(numbers, [str(mark) for mark in marks], partial(_event_of, where)))
-    return recordings, declared
+    return recordings, set(map(str, range(most)))
 
 
 def _line_of(file: Path, lines: tuple[int, ...], i: int) -> str:
@@ -143,32 +159,38 @@ def _event_of(where: str, i: int) -> str:
 
 def _records(file: Path, text: str) -> Iterator[tuple[str, Any]]:
     """Each record, and where it stands."""
+    line = 0
     try:
         if text.lstrip().startswith("["):
             for number, record in enumerate(json.loads(text), 1):
                 yield f"record {number} of {file}", record
             return
-        line = 0
         for line, record in enumerate(text.splitlines(), 1):
             if record.strip():
                 yield f"line {line} of {file}", json.loads(record)
     except json.JSONDecodeError as error:
         number = error.lineno if text.lstrip().startswith("[") else line
         raise InputError(f"line {number} of {file} is not JSON: {error.msg}") from error
+    except (RecursionError, ValueError) as error:  # lists within thousands of lists, integers of thousands of digits
+        where = f"line {line} of {file}" if line else file
+        raise InputError(f"{where} cannot be read as JSON: {error}") from error
 
 
-def _declared(record: dict[str, Any], where: str) -> set[str]:
-    """The marks 0..dim_process - 1, and an error for any other."""
+def _declared(record: dict[str, Any], where: str) -> int:
+    """How many marks there are, 0..dim_process - 1, and an error for any other mark."""
     marks = record["dim_process"]
-    if not isinstance(marks, int) or marks < 1:
-        raise InputError(f"{where} has dim_process {marks!r}; it must be the number of marks")
+    if not isinstance(marks, int) or isinstance(marks, bool) or not 1 <= marks <= MOST_MARKS:
+        raise InputError(f"{where} has dim_process {marks!r}; it must be the number of marks, at most {MOST_MARKS:,}")
     for i, mark in enumerate(record["type_event"]):
         if not isinstance(mark, int) or not 0 <= mark < marks:
             raise InputError(
                 f"event {i + 1} of {where}: the mark is {mark!r}; dim_process {marks} allows 0 to {marks - 1}"
             )
-    return set(map(str, range(marks)))
+    return marks
 
+
+MOST_MARKS = 1_000_000
+"""A model has parameters for every mark. More marks than this are a mistake in the file."""
 
 READERS = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_json}
 """By the endings of files."""
@@ -176,14 +198,35 @@ READERS = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_json}
 
 def _number(value: Any, where: str) -> float:
     try:
+        if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # Python takes 1_0 for 10
+            raise ValueError(value)
         return float(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: the time is {value!r}; it must be a number") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: the time is {_shortened(value)}; it must be a number") from error
+
+
+def _shortened(value: Any) -> str:
+    """A value as an error shows it: a line is enough."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _check_names(marks: set[str], file: Path) -> None:
+    """Marks that are one number written in several ways, such as 1, 01 and 1.0, are one mark by mistake told apart."""
+    written: dict[float, str] = {}
+    for mark in sorted(marks):
+        try:
+            number = float(mark)
+        except ValueError:
+            continue
+        if written.setdefault(number, mark) != mark:
+            raise InputError(f"{file} has the marks {written[number]!r} and {mark!r}; write this number in one way")
 
 
 def _check(recording: Recording, ties: bool) -> None:
-    """Times must be finite, not negative, and increase."""
+    """Times must be finite, not negative, and increase; and models must be able to tell them apart in float32."""
     times, place = recording.times, recording.place
+    narrow = np.finfo(np.float32)
     for i in np.flatnonzero(~np.isfinite(times) | (times < 0))[:1].tolist():
         raise InputError(f"{place(i)}: the time is {times[i]}; it must be a finite number, not negative")
     for i in np.flatnonzero(np.diff(times) < 0)[:1].tolist():
@@ -196,4 +239,14 @@ def _check(recording: Recording, ties: bool) -> None:
             f"{place(i + 1)}: the time {times[i + 1]} is also that of the sequence's event before, and the density of times"
             " needs different ones; for times that were rounded, --jitter adds uniform noise as wide as what they"
             " were rounded to"
+        )
+    for i in np.flatnonzero(times > narrow.max)[:1].tolist():
+        raise InputError(
+            f"{place(i)}: the time is {times[i]}; float32 holds {narrow.max:.3g} at most, use a larger unit"
+        )
+    gaps = np.diff(times)
+    for i in np.flatnonzero((gaps > 0) & (gaps < narrow.tiny))[:1].tolist():
+        raise InputError(
+            f"{place(i + 1)}: the time {times[i + 1]} is {gaps[i]:.3g} after the event before; float32 holds"
+            f" {narrow.tiny:.3g} at least, use a smaller unit"
         )

@@ -88,10 +88,7 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
     columns; it names the line.
     """
     file = Path(file)
-    try:
-        table = pandas.read_csv(file, skip_blank_lines=False)  # so that lines are counted as in the file
-    except (OSError, UnicodeDecodeError, pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
-        raise InputError(f"{file} cannot be read as a CSV file: {error}") from error
+    table = _table(file)
     calendar, season, names = np.zeros((len(table), 0)), 1, [c for c in table.columns if c != "date"]
     if not names or len(table) < 2:
         raise InputError(
@@ -104,11 +101,12 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
     if target is not None and target not in names:
         raise InputError(f"{file} has no column {target!r} to forecast; it has {', '.join(map(str, names))}")
     numbers = table[names].apply(pandas.to_numeric, errors="coerce").to_numpy(float)
-    if not np.all(np.isfinite(numbers)):
-        row, column = np.argwhere(~np.isfinite(numbers))[0]
+    unfit = ~(np.abs(numbers) <= np.finfo(np.float32).max)
+    if np.any(unfit):
+        row, column = np.argwhere(unfit)[0]
         raise InputError(
             f"line {row + 2} of {file} has {table[names].astype(object).iat[row, column]!r} in column {names[column]!r};"
-            " every value must be a finite number"
+            " every value must be a finite number, with a point before its decimals, that float32 can hold"
         )
     targets = tuple(range(len(names))) if target is None else (names.index(target),)
     columns = (*map(str, names), *(CALENDAR if calendar.size else ()))
@@ -117,11 +115,46 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
     )
 
 
+def _table(file: Path) -> pandas.DataFrame:
+    """The rows of a file whose first line names the columns."""
+    try:
+        with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):
+            # Blank lines count, so that lines have the numbers of the file. No column is an index: pandas would take the
+            # first for one where all rows are longer than the header.
+            table = pandas.read_csv(file, skip_blank_lines=False, index_col=False)
+    except pandas.errors.ParserWarning as error:
+        raise InputError(
+            f"the rows of {file} have more fields than its header; columns are separated by commas, and decimals by a point"
+        ) from error
+    except Exception as error:  # whatever a broken file, or a broken archive of one, makes pandas raise
+        raise InputError(f"{file} cannot be read as a CSV file: {error}") from error
+    names = list(map(str, table.columns))
+    if len(names) == 1 and ";" in names[0]:
+        raise InputError(f"{file} has semicolons between its columns; they must be commas")
+    numbers = [name for name in names if _is_number(name)]
+    if numbers != list(map(str, range(len(numbers)))):  # columns may be named 0, 1, 2, ...
+        raise InputError(f"line 1 of {file} has the number {numbers[0]}; it must hold the names of the columns")
+    return table
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _dates(file: Path, column: "pandas.Series") -> pandas.DatetimeIndex:
-    with warnings.catch_warnings(action="ignore"):  # that the format of the first is unknown: it is told below
-        parsed = pandas.to_datetime(column, errors="coerce")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # that the format of the first is unknown: it is told below
+            parsed = pandas.to_datetime(column, errors="coerce")
+    except ValueError as error:  # several time zones
+        raise InputError(f"the dates of {file} can't be read: {error}; write all of them in one time zone") from error
+    no_day = column.astype(str).str.fullmatch(r"\s*\d{1,2}(:\d{2}){1,2}(\.\d*)?\s*([AaPp][Mm])?\s*")
     if pandas.api.types.is_numeric_dtype(column):  # pandas would read nanoseconds
-        parsed = pandas.Series(pandas.NaT, column.index)
+        no_day[:] = True
+    parsed = parsed.where(~no_day)  # pandas would take today for the day
     if parsed.isna().any():
         row = int(np.argmax(parsed.isna()))
         raise InputError(

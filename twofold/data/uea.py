@@ -1,5 +1,6 @@
 """Labelled time series in the UEA archive's `.ts` format: multivariate, of unequal lengths, with a published split."""
 
+import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +80,7 @@ def load_labelled(dataset: str) -> LabelledSet:
 
 def _files(dataset: str) -> tuple[Path, Path]:
     if dataset in SHIPPED:
+        _need_aeon()
         import aeon.datasets  # here, because it takes seconds to import
 
         stem = str(Path(aeon.datasets.__file__).parent / "data" / dataset / dataset)
@@ -97,7 +99,8 @@ def _files(dataset: str) -> tuple[Path, Path]:
 
 def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
     """Sequences `(time, features)` and their labels."""
-    _check_header(file)
+    header = _header(file)
+    _need_aeon()
     from aeon.datasets import load_from_ts_file
 
     try:
@@ -106,8 +109,17 @@ def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
         raise InputError(f"{file} cannot be read as a .ts file: {error}") from error
     if len(cases) == 0:
         raise InputError(f"{file} has no sequences after @data")
-    sequences = [np.asarray(case, np.float32).T for case in cases]
-    for number, x in enumerate(sequences, 1):
+    with np.errstate(over="ignore"):  # infinity is told of below
+        sequences = [np.asarray(case, np.float32).T for case in cases]
+    dimensions = header.get("@dimensions", str(sequences[0].shape[1]))
+    if dimensions != str(sequences[0].shape[1]):
+        raise InputError(f"{file} says '@dimensions {dimensions}', and its sequences have {sequences[0].shape[1]}")
+    known = header["@classlabel"].split()[1:]
+    for number, (x, label) in enumerate(zip(sequences, labels, strict=True), 1):
+        if str(label) not in known:
+            raise InputError(
+                f"sequence {number} of {file} has the class {str(label)!r}; @classLabel names {', '.join(known)}"
+            )
         if len(x) == 0:
             raise InputError(f"sequence {number} of {file} is empty")
         if x.shape[1] != sequences[0].shape[1]:
@@ -123,8 +135,16 @@ def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
     return sequences, [str(label) for label in labels]
 
 
-def _check_header(file: Path) -> None:
-    """The parser passes over lines it does not know; say instead what a broken header lacks."""
+def _need_aeon() -> None:
+    if importlib.util.find_spec("aeon") is None:
+        raise InputError("the package aeon is missing; pip install 'twofold[tasks]' has it")
+
+
+def _header(file: Path) -> dict[str, str]:
+    """The header's lines by their first word, in lower case as the parser has them.
+
+    The parser passes over lines it does not know. This says instead what a broken header lacks.
+    """
     try:
         with file.open(encoding="utf-8") as lines:
             header = {}
@@ -142,6 +162,7 @@ def _check_header(file: Path) -> None:
         raise InputError(
             f"{file} has a broken header: there is no line '@classLabel true' with the names of the classes"
         )
+    return header
 
 
 def _padded(sequences: list[np.ndarray], names: list[str], labels: tuple[str, ...]) -> Sequences:
