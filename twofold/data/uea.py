@@ -1,6 +1,5 @@
 """Labelled time series in the UEA archive's `.ts` format: multivariate, of unequal lengths, with a published split."""
 
-import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..errors import InputError
+from .packages import folder_of
 
 SHIPPED = (
     "ACSF1",
@@ -80,10 +80,7 @@ def load_labelled(dataset: str) -> LabelledSet:
 
 def _files(dataset: str) -> tuple[Path, Path]:
     if dataset in SHIPPED:
-        _need_aeon()
-        import aeon.datasets  # here, because it takes seconds to import
-
-        stem = str(Path(aeon.datasets.__file__).parent / "data" / dataset / dataset)
+        stem = str(folder_of("aeon") / "datasets" / "data" / dataset / dataset)
     else:
         stem = dataset.removesuffix(".ts").removesuffix("_TRAIN").removesuffix("_TEST")
     train, test = Path(f"{stem}_TRAIN.ts"), Path(f"{stem}_TEST.ts")
@@ -100,8 +97,8 @@ def _files(dataset: str) -> tuple[Path, Path]:
 def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
     """Sequences `(time, features)` and their labels."""
     header = _header(file)
-    _need_aeon()
-    from aeon.datasets import load_from_ts_file
+    folder_of("aeon")
+    from aeon.datasets import load_from_ts_file  # here, because it takes seconds to import
 
     try:
         cases, labels = load_from_ts_file(str(file))
@@ -114,11 +111,11 @@ def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
     dimensions = header.get("@dimensions", str(sequences[0].shape[1]))
     if dimensions != str(sequences[0].shape[1]):
         raise InputError(f"{file} says '@dimensions {dimensions}', and its sequences have {sequences[0].shape[1]}")
-    known = header["@classlabel"].split()[1:]
+    labels, known = list(map(str, labels)), header["@classlabel"].split()[1:]
     for number, (x, label) in enumerate(zip(sequences, labels, strict=True), 1):
-        if str(label) not in known:
+        if label not in known:
             raise InputError(
-                f"sequence {number} of {file} has the class {str(label)!r}; @classLabel names {', '.join(known)}"
+                f"sequence {number} of {file} has the class {label!r}; @classLabel names {', '.join(known)}"
             )
         if len(x) == 0:
             raise InputError(f"sequence {number} of {file} is empty")
@@ -132,12 +129,7 @@ def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
                 f"sequence {number} of {file} has {x[time, feature]} in dimension {feature + 1} at time {time + 1};"
                 " missing values are not supported"
             )
-    return sequences, [str(label) for label in labels]
-
-
-def _need_aeon() -> None:
-    if importlib.util.find_spec("aeon") is None:
-        raise InputError("the package aeon is missing; pip install 'twofold[tasks]' has it")
+    return sequences, labels
 
 
 def _header(file: Path) -> dict[str, str]:
