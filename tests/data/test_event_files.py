@@ -112,6 +112,12 @@ def test_the_events_of_sequences_may_take_turns(write):
     ]
 
 
+def test_marks_may_be_long_numbers_and_names_that_floats_know(write):
+    names = ["12345678901234567", "12345678901234568", "inf", "infinity", "nan", "snan"]
+    events = "".join(f"{s},{time},{mark}\n" for s in "abc" for time, mark in enumerate(names))
+    assert set(load_events(write("some.csv", HEADER + events)).marks) == set(names)
+
+
 def test_jitter_tells_equal_times_apart(write):
     file = write("some.csv", HEADER + "".join(f"{s},{time},{time}\n" for s in "abcd" for time in (0, 0, 1, 1, 1, 3)))
     data = load_events(file, jitter=1.0)

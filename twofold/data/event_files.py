@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -215,13 +216,13 @@ def _shortened(value: Any) -> str:
 
 def _check_names(marks: set[str], file: Path) -> None:
     """Marks that are one number written in several ways, such as 1, 01 and 1.0, are one mark by mistake told apart."""
-    written: dict[float, str] = {}
+    written: dict[Decimal, str] = {}
     for mark in sorted(marks):
         try:
-            number = float(mark)
-        except ValueError:
+            number = Decimal(mark)  # exact, unlike float: marks may be names of 17 digits
+        except InvalidOperation:
             continue
-        if written.setdefault(number, mark) != mark:
+        if number.is_finite() and written.setdefault(number, mark) != mark:
             raise InputError(f"{file} has the marks {written[number]!r} and {mark!r}; write this number in one way")
 
 
