@@ -373,9 +373,15 @@ void softmax(Type type, const Shape& shape, bool reset, bool empty) {
     for (size_t i = 0; i < maximum.count(); i++) maximum.set(i, -1e30), normaliser.set(i, 0);
     for (size_t i = 0; i < output.count(); i++) output.set(i, 0);
   }
-  std::vector<Value> args = {scores, values, maximum, normaliser, output, resets(batch, time, reset)};
-  const auto like = shapes({&values, &maximum, &normaliser, &output, &scores, &scores});
-  for (auto& result : exercise({"softmax_forward", softmax_forward}, args, like)) args.push_back(result);
+  const Value normaliser_rest = uniform(type, maximum.axes, 0, 1e-8), output_rest = uniform(type, output.axes, 0, 1e-8);
+  const Value fresh = resets(batch, time, reset);
+  const auto like =
+      shapes({&values, &maximum, &normaliser, &output, &normaliser_rest, &output_rest, &scores, &scores});
+  const auto results =
+      exercise({"softmax_forward", softmax_forward},
+               {scores, values, maximum, normaliser, output, normaliser_rest, output_rest, fresh}, like);
+  std::vector<Value> args = {scores, values, maximum, normaliser, output, fresh};
+  for (const int i : {0, 1, 2, 3, 6, 7}) args.push_back(results[i]);
   for (const Value& like : {values, maximum, normaliser, output}) args.push_back(normal(type, like.axes));
   exercise({"softmax_backward", softmax_backward}, args, shapes({&scores, &values, &maximum, &normaliser, &output}));
 }

@@ -20,11 +20,12 @@ def attention(query, keys, values, state):
     xp = values.__array_namespace__()
     scores = xp.einsum("hk,thk->th", query, keys)
     maximum = xp.max(xp.concatenate([state.maximum[None], scores]), 0)
-    kept, weights = state.normaliser * xp.exp(state.maximum - maximum), xp.exp(scores - maximum)
+    c, o = state.normaliser + state.normaliser_rest, state.output + state.output_rest
+    kept, weights = c * xp.exp(state.maximum - maximum), xp.exp(scores - maximum)
     total = kept + xp.sum(weights, 0)
-    output = kept[:, None] * state.output + xp.einsum("th,thd->hd", weights, values)
+    output = kept[:, None] * o + xp.einsum("th,thd->hd", weights, values)
     output = output / xp.where(total == 0, 1, total)[:, None]
-    return SoftmaxState(maximum, total, output), output
+    return SoftmaxState.exactly(maximum, total, output), output
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ def problem(normal):
 
     def draw(time, scale=1.0, dtype=np.float64):
         draw = partial(normal, dtype=dtype)
-        state = SoftmaxState(draw("m", 2), np.abs(draw("c", 2)), draw("o", 2, 3))
+        state = SoftmaxState.exactly(draw("m", 2), np.abs(draw("c", 2)), draw("o", 2, 3))
         return np.asarray(scale, dtype) * draw("q", 2, 4), draw("k", time, 2, 4), draw("v", time, 2, 3), state
 
     return draw

@@ -43,7 +43,7 @@ def linear_oracle(a, b, h0):
 
 
 def softmax(scores, values, m, c, o, **how):
-    return softmax_scan(scores, values, SoftmaxState(m, c, o), **how)
+    return softmax_scan(scores, values, SoftmaxState.exactly(m, c, o), **how)
 
 
 def softmax_oracle(scores, values, m, c, o):
@@ -54,12 +54,12 @@ def softmax_oracle(scores, values, m, c, o):
         return (new, c, a), a / c
 
     (m, c, a), out = lax.scan(step, (m, c[:, None], c[:, None] * o), (scores, values))
-    return SoftmaxState(m, c[:, 0], a / c), out
+    return SoftmaxState.exactly(m, c[:, 0], a / c), out
 
 
 def fold(values, keys, query, m, c, o, implementation):
     """Which XLA has to run."""
-    return softmax_fold(query, keys, values, SoftmaxState(m, c, o), block_size=32)
+    return softmax_fold(query, keys, values, SoftmaxState.exactly(m, c, o), block_size=32)
 
 
 def fold_oracle(values, keys, query, m, c, o):

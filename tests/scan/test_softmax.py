@@ -27,7 +27,7 @@ def prefix_softmax(scores, values):
         weights = np.exp(scores[: t + 1] - maximum)
         total = weights.sum(0)
         out[t] = np.einsum("th,thd->hd", weights / np.where(total == 0, 1, total), values[: t + 1])
-    return SoftmaxState(maximum, total, [np.zeros(values.shape[1:]), *out][-1]), out
+    return SoftmaxState.exactly(maximum, total, [np.zeros(values.shape[1:]), *out][-1]), out
 
 
 def recurrence(scores, values, state, resets=None):
@@ -41,10 +41,10 @@ def recurrence(scores, values, state, resets=None):
         c, a = c * kept + weight, a * kept[:, None] + weight[:, None] * value
         return (maximum, c, a), a / c[:, None]
 
-    m, c, o = state
+    m, c, o = state.maximum, state.normaliser + state.normaliser_rest, state.output + state.output_rest
     resets = np.zeros(len(scores), bool) if resets is None else resets
     (m, c, a), out = lax.scan(step, (m, c, c[:, None] * o), (scores, values, resets))
-    return SoftmaxState(m, c, a / c[:, None]), out
+    return SoftmaxState.exactly(m, c, a / c[:, None]), out
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def problem(normal):
     """`problem(time, scale)`: scores, values and what came before, in float64 without ties."""
 
     def draw(time, scale=1.0):
-        state = SoftmaxState(scale * normal("m", 2), np.abs(normal("c", 2)) + 0.5, normal("o", 2, 3))
+        state = SoftmaxState.exactly(scale * normal("m", 2), np.abs(normal("c", 2)) + 0.5, normal("o", 2, 3))
         return scale * normal("scores", time, 2), normal("values", time, 2, 3), state
 
     return draw
@@ -181,6 +181,25 @@ def test_long_float32_scan_stays_near_float64(normal, scores):
     weights = np.exp(scores.astype(np.float64))[..., None]
     expected = np.cumsum(weights * values, 0) / np.cumsum(weights, 0)
     assert np.max(np.abs(run(scores, values)[1] - expected)) <= 5e-5 * np.max(np.abs(values))
+
+
+@jax.jit
+def token_by_token(scores, values):
+    state = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
+    state, out = lax.scan(lambda state, token: softmax_scan(*token, state), state, (scores[:, None], values[:, None]))
+    return state, out[:, 0]
+
+
+@pytest.mark.parametrize("scan", [run, token_by_token])
+def test_an_average_of_many_tokens_with_an_offset_does_not_drift(scan, normal):
+    """A token of a million moves their average by less than its rounding."""
+    time = 1_000_000
+    scores, values = normal("scores", time, 1, dtype=np.float32), 100 + normal("values", time, 1, 1, dtype=np.float32)
+    weights = np.exp(scores.astype(np.float64))[..., None]
+    expected = np.cumsum(weights * values, 0) / np.cumsum(weights, 0)
+    state, out = scan(scores, values)
+    assert np.max(np.abs(out - expected)) <= 1e-6 * 100
+    assert np.abs(np.float64(state.output) + state.output_rest - expected[-1]) <= 1e-7 * 100
 
 
 @pytest.mark.usefixtures("unchecked")

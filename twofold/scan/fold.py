@@ -10,7 +10,7 @@ from ._arguments import common_dtype
 from ._dispatch import choose
 from ._platform import Implementation
 from ._varying import alike, tied
-from .softmax import SoftmaxState, checked_state
+from .softmax import SoftmaxState, checked_state, compensated_sum
 
 
 def softmax_fold(
@@ -79,13 +79,15 @@ def _fold_counting(query, keys, values, present, state):
         keys, values, present = block
         scores = _block_scores(query, keys, present)
         maximum = jnp.maximum(state.maximum, jnp.max(scores, 0))
-        weights, kept = jnp.exp(scores - maximum), state.normaliser * jnp.exp(state.maximum - maximum)
-        normaliser = kept + jnp.sum(weights, 0)
+        weights, faded = jnp.exp(scores - maximum), jnp.exp(state.maximum - maximum)
+        total = jnp.sum(weights, 0)
+        normaliser, c_rest = compensated_sum(state.normaliser * faded, state.normaliser_rest * faded, total)
         divisor = jnp.where(normaliser == 0, 1, normaliser)
         mean = jnp.einsum("th,thd->hd", weights / divisor, values)
-        output = (kept / divisor)[:, None] * state.output + mean
+        towards = mean - (total / divisor)[:, None] * (state.output + state.output_rest)
+        output, o_rest = compensated_sum(state.output, state.output_rest, towards)
         winners = jnp.where(maximum == state.maximum, winners, 0) + jnp.sum(scores == maximum, 0)
-        return (SoftmaxState(maximum, normaliser, output), winners), None
+        return (SoftmaxState(maximum, normaliser, output, c_rest, o_rest), winners), None
 
     state = tied(state, (query, keys, values))
     start = alike((state, jnp.ones(len(query), int)))
@@ -99,6 +101,7 @@ def _fold_forward(query, keys, values, present, state):
 
 def _fold_backward(saved, g):
     query, keys, values, present, state, last, winners = saved
+    state, last = state.rounded(), last.rounded()
     divisor = jnp.where(last.normaliser == 0, 1, last.normaliser)
     d_logsum = g.normaliser * last.normaliser
     small = jnp.sum(g.output * last.output, -1) - d_logsum
@@ -118,7 +121,7 @@ def _fold_backward(saved, g):
     pull = share * (jnp.sum(g.output * state.output, -1) - small)
     d_maximum = state.normaliser * pull + jnp.where(state.maximum == last.maximum, reference, 0)
     d_output = (state.normaliser * share)[:, None] * g.output
-    return d_query, d_keys, d_values, None, SoftmaxState(d_maximum, pull, d_output)
+    return d_query, d_keys, d_values, None, SoftmaxState(d_maximum, pull, d_output, pull, d_output)
 
 
 _fold.defvjp(_fold_forward, _fold_backward)

@@ -13,7 +13,7 @@ template <class T>
 constexpr KernelsOf<T> kernels_of = {
     {linear_forward<T, false>, linear_backward<T, false>},
     {linear_forward<T, true>, linear_backward<T, true>},
-    {softmax_weigh<T>, softmax_forward<T>, softmax_backward<T>},
+    {softmax_weigh<T>, softmax_forward<T>, softmax_effect<T>, softmax_backward<T>},
     {kv_scratch<T>, kv_forward<T>},
     {packed_size<T>, pack<T>, lstm_forward<T>, lstm_backward<T>, gru_forward<T>, gru_backward<T>},
 };

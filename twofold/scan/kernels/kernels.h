@@ -58,9 +58,11 @@ template <class T>
 struct SoftmaxKernels {
   // alpha and kept of tokens [from, to), given the maximum and normaliser before, (heads,), which it leaves at the last.
   void (*weigh)(const Softmax<T>&, int64_t from, int64_t to, T* maximum, double* normaliser);
-  // Tokens [from, to) from `state`, o_{t-1}, (heads, dim), which it leaves at the last. Where `decay`, (heads,), is given,
-  // out is not written, and decay is multiplied by every kept_t.
-  void (*forward)(const Softmax<T>&, int64_t from, int64_t to, T* state, T* decay);
+  // Tokens [from, to) from o_{t-1} = `state` + `rest`, both (heads, dim), which it leaves at the last: `state` is their sum
+  // rounded, `rest` what that leaves out. An average of millions of tokens moves by less than its own rounding.
+  void (*forward)(const Softmax<T>&, int64_t from, int64_t to, T* state, T* rest);
+  // What [from, to) make of any state before them: effect + decay * state. The effect, (heads, dim), begins at zero.
+  void (*effect)(const Softmax<T>&, int64_t from, int64_t to, T* effect, double* decay);
   // Tokens [from, to) counted from the end, from `state`, R_{t+1} as seen from t, and `inner`, r_{t+1} likewise.
   void (*backward)(const Softmax<T>&, int64_t from, int64_t to, T* state, double* inner, T* decay);
 };

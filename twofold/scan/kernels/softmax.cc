@@ -16,11 +16,18 @@ struct Shape {
 };
 
 // The state after a tile: heads' decays multiply what was there before, which is finite.
-template <class T>
-void pass_on(const Shape<T>& shape, const T* decay, const T* effect, const T* state, T* next) {
+template <class T, class Decay, class State>
+void pass_on(const Shape<T>& shape, const Decay* decay, const T* effect, const State* state, State* next) {
   for (int64_t head = 0; head < shape.heads; head++)
     for (int64_t i = head * shape.dim; i < (head + 1) * shape.dim; i++)
       next[i] = effect[i] + decay[head] * state[i];
+}
+
+// A number in double precision as one of T, and what that leaves out. An infinity leaves nothing out.
+template <class T>
+void split(double x, T& number, T& rest) {
+  number = T(x);
+  rest = std::isfinite(number) ? T(x - number) : T(0);
 }
 
 // The i-th sequence: what both passes take.
@@ -39,48 +46,56 @@ Softmax<T> job_of(const Shape<T>& shape, int64_t i, const Array& scores, const A
 
 template <class T>
 void forward(ffi::ThreadPool& pool, const Array& scores, const Array& values, const Array& maximum0,
-             const Array& normaliser0, const Array& output0, const Array& resets, Result& out, Result& maximum,
-             Result& normaliser, Result& output, Result& alpha, Result& kept) {
+             const Array& normaliser0, const Array& output0, const Array& normaliser_rest0, const Array& output_rest0,
+             const Array& resets, Result& out, Result& maximum, Result& normaliser, Result& output,
+             Result& normaliser_rest, Result& output_rest, Result& alpha, Result& kept) {
   const Shape<T> shape(values);
   const auto& kernel = kernels_of<T>().softmax;
   const bool divided = divides_time(pool, shape.batch, shape.time, shape.numbers());
   const auto sequence = [&](int64_t i) {
     const auto job = job_of<T>(shape, i, scores, values, resets, *alpha, *kept, *out, streams<T>(out, shape.dim));
 
-    T *m = data<T>(maximum) + i * shape.heads, *o = data<T>(output) + i * shape.row();
-    std::copy_n(data<T>(maximum0) + i * shape.heads, shape.heads, m);
-    std::vector<double> c(data<T>(normaliser0) + i * shape.heads, data<T>(normaliser0) + (i + 1) * shape.heads);
-    std::copy_n(data<T>(output0) + i * shape.row(), shape.row(), o);
+    const int64_t heads = i * shape.heads, rows = i * shape.row(), row = shape.row();
+    T *m = data<T>(maximum) + heads, *o = data<T>(output) + rows, *rest = data<T>(output_rest) + rows;
+    std::copy_n(data<T>(maximum0) + heads, shape.heads, m);
+    std::copy_n(data<T>(output0) + rows, row, o);
+    std::copy_n(data<T>(output_rest0) + rows, row, rest);
+    std::vector<double> c(data<T>(normaliser0) + heads, data<T>(normaliser0) + heads + shape.heads);
+    for (int64_t head = 0; head < shape.heads; head++) c[head] += data<T>(normaliser_rest0)[heads + head];
     if (divided) {
       kernel.weigh(job, 0, shape.time, m, c.data());
-      std::vector<T> states((shape.tiles() + 1) * shape.row()), effects(shape.tiles() * shape.row());
-      std::vector<T> decays(shape.tiles() * shape.heads, T(1));
-      std::copy_n(o, shape.row(), states.data());
+      std::vector<T> effects(shape.tiles() * row);
+      std::vector<double> states((shape.tiles() + 1) * row), decays(shape.tiles() * shape.heads, 1);
+      for (int64_t j = 0; j < row; j++) states[j] = double(o[j]) + rest[j];
+      // A tile that leaves outputs, from the state before it to the one after.
+      const auto run = [&](int64_t tile, double* after) {
+        std::vector<T> now(row), rest_now(row);
+        for (int64_t j = 0; j < row; j++) split(states[tile * row + j], now[j], rest_now[j]);
+        kernel.forward(job, tile * TILE, shape.end(tile), now.data(), rest_now.data());
+        for (int64_t j = 0; after && j < row; j++) after[j] = double(now[j]) + rest_now[j];
+      };
       chain(
           pool, shape.tiles(),
           [&](int64_t tile) {
-            kernel.forward(job, tile * TILE, shape.end(tile), &effects[tile * shape.row()], &decays[tile * shape.heads]);
+            kernel.effect(job, tile * TILE, shape.end(tile), &effects[tile * row], &decays[tile * shape.heads]);
           },
           [&](int64_t tile) {
-            const T* before = &states[tile * shape.row()];
-            T* after = &states[(tile + 1) * shape.row()];
-            const T* decay = &decays[tile * shape.heads];
-            if (all_finite(before, shape.row()) && all_finite(decay, shape.heads))
-              return pass_on(shape, decay, &effects[tile * shape.row()], before, after);
-            std::copy_n(before, shape.row(), after);
-            kernel.forward(job, tile * TILE, shape.end(tile), after, nullptr);
+            const double *before = &states[tile * row], *decay = &decays[tile * shape.heads];
+            double* after = &states[(tile + 1) * row];
+            if (all_finite(before, row) && all_finite(decay, shape.heads))
+              return pass_on(shape, decay, &effects[tile * row], before, after);
+            run(tile, after);
           },
-          [&](int64_t tile) {
-            kernel.forward(job, tile * TILE, shape.end(tile), &states[tile * shape.row()], nullptr);
-          });
-      std::copy_n(&states[shape.tiles() * shape.row()], shape.row(), o);
+          [&](int64_t tile) { run(tile, nullptr); });
+      for (int64_t j = 0; j < row; j++) split(states[shape.tiles() * row + j], o[j], rest[j]);
     } else {
       for (int64_t tile = 0; tile < shape.tiles(); tile++) {
         kernel.weigh(job, tile * TILE, shape.end(tile), m, c.data());
-        kernel.forward(job, tile * TILE, shape.end(tile), o, nullptr);
+        kernel.forward(job, tile * TILE, shape.end(tile), o, rest);
       }
     }
-    std::copy(c.begin(), c.end(), data<T>(normaliser) + i * shape.heads);
+    for (int64_t head = heads; head < heads + shape.heads; head++)
+      split(c[head - heads], data<T>(normaliser)[head], data<T>(normaliser_rest)[head]);
   };
   over_batch(pool, shape.batch, divided ? 0 : shape.numbers(), sequence);  // divided: one after the other
 }
@@ -189,11 +204,12 @@ void backward(ffi::ThreadPool& pool, const Array& scores, const Array& values, c
 }
 
 ffi::Error forward_handler(ffi::ThreadPool pool, Array scores, Array values, Array maximum0, Array normaliser0,
-                           Array output0, Array resets, Result out, Result maximum, Result normaliser, Result output,
+                           Array output0, Array normaliser_rest0, Array output_rest0, Array resets, Result out,
+                           Result maximum, Result normaliser, Result output, Result normaliser_rest, Result output_rest,
                            Result alpha, Result kept) {
   return for_type_of(values, [&](auto number) {
-    forward<decltype(number)>(pool, scores, values, maximum0, normaliser0, output0, resets, out, maximum, normaliser,
-                              output, alpha, kept);
+    forward<decltype(number)>(pool, scores, values, maximum0, normaliser0, output0, normaliser_rest0, output_rest0, resets,
+                              out, maximum, normaliser, output, normaliser_rest, output_rest, alpha, kept);
   });
 }
 
@@ -218,9 +234,13 @@ TWOFOLD_HANDLER(softmax_forward, forward_handler,
                                   .Arg<Array>()   // the state: maximum, (heads,)
                                   .Arg<Array>()   // normaliser, (heads,)
                                   .Arg<Array>()   // output, (heads, dim)
+                                  .Arg<Array>()   // what rounding left out of the normaliser
+                                  .Arg<Array>()   // and of the output
                                   .Arg<Array>()   // resets, (time or 0,)
                                   .Ret<Array>()   // out, (time, heads, dim)
                                   .Ret<Array>()   // the last state
+                                  .Ret<Array>()
+                                  .Ret<Array>()
                                   .Ret<Array>()
                                   .Ret<Array>()
                                   .Ret<Array>()   // alpha, (time, heads)
@@ -229,7 +249,7 @@ TWOFOLD_HANDLER(softmax_forward, forward_handler,
 TWOFOLD_HANDLER(softmax_backward, backward_handler,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<Array>()  // the arguments of forward
+                                  .Arg<Array>()  // the arguments of forward, but for what rounding left out
                                   .Arg<Array>()
                                   .Arg<Array>()
                                   .Arg<Array>()

@@ -46,7 +46,30 @@ void softmax_weigh(const Softmax<T>& job, int64_t from, int64_t to, T* maximum, 
 }
 
 template <class T>
-void softmax_forward(const Softmax<T>& job, int64_t from, int64_t to, T* state, T* decay) {
+void softmax_effect(const Softmax<T>& job, int64_t from, int64_t to, T* effect, double* decay) {
+  const int64_t heads = job.heads, dim = job.dim;
+  for (int64_t t = from; t < to; t++) {
+    const bool fresh = job.resets && job.resets[t];
+    for (int64_t head = 0; head < heads; head++) {
+      const T alpha = job.alpha[t * heads + head];
+      const T* v = job.values + (t * heads + head) * dim;
+      T* o = effect + head * dim;
+      if (fresh)
+        for (int64_t i = 0; i < dim; i++) o[i] = 0;
+      // Of alpha rather than of kept, which has lost a small alpha's digits: equal values must stay equal.
+      decay[head] = fresh ? 0 : decay[head] * (1 - double(alpha));
+      if (alpha != 0)
+        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+          store(o + i, load(o + i) + alpha * (load(v + i) - load(o + i)));
+        });
+    }
+  }
+}
+
+template <class T>
+void softmax_forward(const Softmax<T>& job, int64_t from, int64_t to, T* state, T* rest) {
+  // From this share on, a token moves the average by more than rounding, and what came before is forgotten soon.
+  constexpr T LARGE = T(1) / 64;
   const int64_t heads = job.heads, dim = job.dim;
   const auto put = [&](T* p, Vector<T> v, auto store) INLINE_LAMBDA { job.streams ? stream(p, v) : store(p, v); };
   for (int64_t t = from; t < to; t++) {
@@ -54,30 +77,36 @@ void softmax_forward(const Softmax<T>& job, int64_t from, int64_t to, T* state, 
     for (int64_t head = 0; head < heads; head++) {
       const int64_t row = (t * heads + head) * dim;
       const T alpha = job.alpha[t * heads + head];
-      T* o = state + head * dim;
+      T *o = state + head * dim, *r = rest + head * dim;
       if (fresh)
-        for (int64_t i = 0; i < dim; i++) o[i] = 0;
+        for (int64_t i = 0; i < dim; i++) o[i] = r[i] = 0;
       const T* v = job.values + row;
-      if (decay) {
-        decay[head] = fresh ? 0 : decay[head] * job.kept[t * heads + head];
-        if (alpha != 0)
-          for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
-            store(o + i, load(o + i) + alpha * (load(v + i) - load(o + i)));
-          });
-        continue;
-      }
       T* out = job.out + row;
       // A token without a share is left out rather than multiplied by zero: padding may hold anything, even NaN.
       if (alpha == 0)
-        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA { put(out + i, load(o + i), store); });
+        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+          put(out + i, load(o + i) + load(r + i), store);
+        });
+      else if (alpha < LARGE)  // the rest alone moves, and is added to the state at the end
+        for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+          const Vector<T> before = load(r + i), now = before + alpha * (load(v + i) - load(o + i) - before);
+          store(r + i, now);
+          put(out + i, load(o + i) + now, store);
+        });
       else
         for_each_vector<T>(dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
-          const Vector<T> before = load(o + i), now = before + alpha * (load(v + i) - before);
+          const Vector<T> before = load(o + i) + load(r + i), now = before + alpha * (load(v + i) - before);
           store(o + i, now);
+          store(r + i, Vector<T>{});
           put(out + i, now, store);
         });
     }
   }
+  for_each_vector<T>(heads * dim, [&](int64_t i, auto load, auto store) INLINE_LAMBDA {
+    const Vector<T> o = load(state + i), r = load(rest + i), sum = o + r, taken = sum - o;
+    store(state + i, sum);
+    store(rest + i, sum - sum == 0 ? (o - (sum - taken)) + (r - taken) : Vector<T>{});  // an infinity leaves nothing out
+  });
   finish_streams();
 }
 
