@@ -1,4 +1,4 @@
-"""Layers: each a function of a sequence with two faces, parallel (`prefill`) and token by token (`step`)."""
+"""Layers. Each is one function of a sequence, with two faces: all tokens in parallel (`prefill`), or one at a time (`step`)."""
 
 from .aaren import Aaren
 from .gated_rnn import GatedRNN
@@ -35,9 +35,9 @@ _MOVED = ("EventModel", "Forecaster", "SequenceModel", "event_features")
 
 
 def __getattr__(name: str):
-    """The names that have moved to `twofold.models`; they are found here until 1.0."""
+    """Find the names that have moved to `twofold.models`. They are found here, with a warning, until version 1.0."""
     if name in _MOVED:
-        # By name, at run time: a module below may not import one above.
+        # Imported by name at run time, because layers may not import models.
         import importlib
         import warnings
 

@@ -10,11 +10,11 @@ from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
 class Aaren(Layer[SoftmaxState]):
-    """o_t = sum_{s<=t} softmax_s(<q, k_s> / sqrt(head_size)) v_s with a learned query q, one a head (paper B, section 3.3).
+    """o_t = sum_{s<=t} softmax_s(<q, k_s> / sqrt(head_size)) v_s, where each head learns its query q (paper B, section 3.3).
 
-    A drop-in for causal self-attention whose state does not grow: per head the largest score, the normaliser and
-    the output so far. Heads are concatenated and projected. The query does not depend on the input, so
-    it is folded into the key projection, and keys are never formed.
+    Aaren can take the place of causal self-attention, and its state does not grow. For each head, the state has the largest
+    score, the normaliser and the output so far. The heads are concatenated and projected. The query does not depend on the
+    input. So it is multiplied into the key projection, and the keys themselves are never computed.
     """
 
     query: Float[Array, "heads head_size"]
@@ -29,12 +29,12 @@ class Aaren(Layer[SoftmaxState]):
 
         **Arguments:**
 
-        - `in_size`, `out_size`: features a token, and size of each output.
-        - `num_heads`: number of heads, each of size out_size / num_heads.
+        - `in_size`, `out_size`: the number of features of a token, and of an output.
+        - `num_heads`: the number of heads. Each has the size out_size / num_heads.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
-        **Raises:** `InputError` for sizes below 1, or that do not split into the heads.
+        **Raises:** `InputError` for sizes below 1, and for an out_size that does not split into equal heads.
         """
         check_sizes(in_size=in_size)
         size, dtype = head_size("out_size", out_size, num_heads), parameter_dtype(dtype)
@@ -53,6 +53,7 @@ class Aaren(Layer[SoftmaxState]):
 
     @property
     def num_heads(self) -> int:
+        """The number of heads."""
         return self.query.shape[0]
 
     def init_state(self) -> SoftmaxState:

@@ -17,18 +17,18 @@ from .layer import Layer, check_sizes, parameter_dtype, promoted
 class GatedRNN(Layer[Array]):
     """h_t = lambda * h_{t-1} + g_in(x_t), y_t = D g_out(h_t), with g(z) = (W_m z) * (W_x z) (paper A, eq. 2).
 
-    There are no biases: x_t has a constant 1 appended instead. The recurrent weights are `lambda = exp(-exp(nu))`, in
-    [0, 1], or with `recurrence="dense"` a full matrix A in place of lambda. The state is h, `(n,)`.
+    There are no biases. Instead, a constant 1 is appended to x_t. The recurrent weights are lambda = exp(-exp(nu)), which
+    lie in [0, 1]. With `recurrence="dense"`, a full matrix A takes the place of lambda. The state is h, `(n,)`.
     """
 
     recurrent: Float[Array, " n"] | Float[Array, "n n"]
-    """nu (diagonal), or A (dense)."""
+    """nu of a diagonal layer, or the matrix A of a dense one."""
     w_in_m: Float[Array, "n in_plus_1"]
     w_in_x: Float[Array, "n in_plus_1"]
     w_out_m: Float[Array, "g n"]
     w_out_x: Float[Array, "g n"]
     readout: Float[Array, "out g"]
-    """D."""
+    """The matrix D."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class GatedRNN(Layer[Array]):
 
         **Arguments:**
 
-        - `in_size`, `out_size`: features a token, and size of each output.
-        - `hidden_size`: n, the number of hidden neurons. It is twice `in_size` if not given. A layer without neurons, such
-            as pruning may leave, answers 0.
+        - `in_size`, `out_size`: the number of features of a token, and of an output.
+        - `hidden_size`: n, the number of hidden neurons. It is twice `in_size` if not given. It may be 0, because pruning can
+            remove all neurons. The outputs are then 0.
         - `gate_size`: g, the number of rows of the output gate. It is twice `in_size` if not given.
-        - `recurrence`: `"diagonal"`, or `"dense"` for a full matrix A. A has the same spectrum as lambda, in a random
+        - `recurrence`: `"diagonal"`, or `"dense"` for a full matrix A. A has the eigenvalues that lambda would have, in a random
             orthogonal basis.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
@@ -88,7 +88,12 @@ class GatedRNN(Layer[Array]):
         w_out_x: Float[ArrayLike, "g n"],
         readout: Float[ArrayLike, "out g"],
     ) -> "GatedRNN":
-        """The layer with the given weights. `lam` is lambda, `(n,)` in [0, 1]; or `(n, n)`, the matrix A of a dense one."""
+        """Make a layer from given weights.
+
+        `lam` is lambda, with the shape `(n,)` and entries in [0, 1], or the matrix A of a dense layer, `(n, n)`.
+
+        **Raises:** `InputError` if the shapes do not fit, or if an entry of lambda is outside [0, 1].
+        """
         weights = promoted(lam, w_in_m, w_in_x, w_out_m, w_out_x, readout)
         lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
         n, g = lam.shape[0] if lam.ndim else 0, readout.shape[-1] if readout.ndim else 0
@@ -135,11 +140,12 @@ class GatedRNN(Layer[Array]):
 
     @property
     def recurrence(self) -> Literal["diagonal", "dense"]:
+        """Whether the recurrent weights are a diagonal lambda or a dense matrix A."""
         return "diagonal" if self.recurrent.ndim == 1 else "dense"
 
     @property
     def lam(self) -> Float[Array, " n"] | Float[Array, "n n"]:
-        """lambda, the recurrent weights `(n,)`; the matrix A, `(n, n)`, of a dense layer."""
+        """The recurrent weights: lambda, `(n,)`, or the matrix A of a dense layer, `(n, n)`."""
         return jnp.exp(-jnp.exp(self.recurrent)) if self.recurrence == "diagonal" else self.recurrent
 
     def init_state(self) -> Float[Array, " n"]:
@@ -157,7 +163,10 @@ class GatedRNN(Layer[Array]):
         *,
         resets: Bool[ArrayLike, " time"] | None = None,
     ) -> Float[Array, "time n"]:
-        """The hidden states h_1..h_time, from `state` before the first token."""
+        """The hidden states h_1..h_time. `state`, `(n,)`, is the hidden state before the first token.
+
+        **Raises:** `InputError` if the shapes do not fit.
+        """
         xs = self._tokens(xs, like=self.readout)
         self._check(state, resets, len(xs))
         xs = jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1)
@@ -168,18 +177,21 @@ class GatedRNN(Layer[Array]):
 
 
 def _gate(z: Array, w_m: Array, w_x: Array) -> Array:
-    """g(z) = (W_m z) * (W_x z). Both products are one matrix product: a training step gains a quarter of its time."""
+    """g(z) = (W_m z) * (W_x z). One matrix product makes both factors, which saves a quarter of the time of a training step."""
     m, x = jnp.split(z @ jnp.concatenate([w_m, w_x]).T, 2, axis=-1)
     return m * x
 
 
 def nu_of(lam: Array) -> Array:
-    """nu = log(-log(lambda)), kept finite where lambda is 0 or 1 so that gradients are; exp(-exp(nu)) is lambda still."""
+    """nu = log(-log(lambda)), the inverse of lambda = exp(-exp(nu)).
+
+    Where lambda is 0 or 1, nu would be infinite. It is clipped so far out that lambda stays the same, and gradients are finite.
+    """
     return jnp.clip(jnp.log(-jnp.log(lam)), -60, 10)
 
 
 def _dense_scan(a, gated, state, resets):
-    """h_t = A h_{t-1} + b_t. A product of matrices a step would cost more than it saves, so time runs in order."""
+    """h_t = A h_{t-1} + b_t, one step after another: a parallel scan would multiply matrices, which costs more than it saves."""
 
     def step(h, token):
         b, fresh = token

@@ -1,4 +1,4 @@
-"""The GRU, its input products taken out of the recurrence."""
+"""The GRU. The products of its weights with the inputs are computed for all tokens at once, before the recurrence."""
 
 import equinox as eqx
 import jax
@@ -19,19 +19,19 @@ class GRU(Layer[Array]):
     r = s(U_r x + V_r h + b_r), h~ = tanh(U_h x + V_h (r * h) + b_h), z = s(U_z x + V_z h + b_z),
     h' = (1 - z) * h + z * h~.
 
-    The default is this equation: h is reset before the recurrent product. With `reset_after=True` the product is:
-    h~ = tanh(U_h x + b_h + r * (V_h h + b_n)), which is what PyTorch, Equinox, Flax and cuDNN compute. z here is 1 - their
-    update gate, so that U_z, V_z and b_z are the negative of theirs.
+    By default, r multiplies h before the recurrent product, as in this equation. With `reset_after=True`, r multiplies the
+    product instead: h~ = tanh(U_h x + b_h + r * (V_h h + b_n)). PyTorch, Equinox, Flax and cuDNN compute this. Their update
+    gate is 1 - z, so their weights are -U_z, -V_z and -b_z.
 
-    The output is h', of as many features as there are hidden neurons. The state is h, `(out,)`.
+    The output is h', with one feature for each hidden neuron. The state is h, `(out,)`.
     """
 
     u: Float[Array, "three_out in"]
-    """U, in the order r, h~, z; so are the others."""
+    """U_r, U_h and U_z, one above another. V and b have the same order."""
     v: Float[Array, "three_out out"]
     b: Float[Array, " three_out"]
     b_n: Float[Array, " out"] | None
-    """The bias within the reset product; None if the reset comes before the product."""
+    """The bias that r multiplies together with V_h h. It is None if the reset comes before the product."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class GRU(Layer[Array]):
         dtype: DTypeLike | None = None,
         key: PRNGKeyArray,
     ):
-        """A random layer. All weights are uniform in +-1/sqrt(out_size), as PyTorch has them.
+        """A random layer. All weights are uniform between -1/sqrt(out_size) and 1/sqrt(out_size), as in PyTorch.
 
         **Arguments:**
 
-        - `in_size`, `out_size`: features a token, and number of hidden neurons.
+        - `in_size`, `out_size`: the number of features of a token, and of hidden neurons.
         - `reset_after`: whether the reset comes after the recurrent product, as in PyTorch.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
@@ -66,9 +66,11 @@ class GRU(Layer[Array]):
         b: Float[ArrayLike, " three_out"],
         b_n: Float[ArrayLike, " out"] | None = None,
     ) -> "GRU":
-        """The layer with the given weights, in the order r, h~, z: `(3 * out, in)`, `(3 * out, out)`, `(3 * out,)`.
+        """Make a layer from given weights: `u` is `(3 * out, in)`, `v` is `(3 * out, out)`, and `b` is `(3 * out,)`.
 
-        With `b_n`, `(out,)`, it is one of `reset_after=True`. Raises `InputError` if the shapes do not fit.
+        Each has the parts for r, h~ and z, in this order. A layer with `b_n`, `(out,)`, has `reset_after=True`.
+
+        **Raises:** `InputError` if the shapes do not fit.
         """
         u, v, b, *rest = promoted(*(w for w in (u, v, b, b_n) if w is not None))
         b_n = rest[0] if rest else None

@@ -1,4 +1,4 @@
-"""What a layer is: one function of a sequence, with a parallel face and a step-by-step face."""
+"""What a layer is: one function of a sequence, which takes all tokens in parallel or one token at a time."""
 
 import abc
 from typing import Generic, Literal, TypeVar
@@ -17,25 +17,25 @@ State = TypeVar("State")
 
 
 class Layer(eqx.Module, Generic[State]):
-    """A causal sequence layer, unbatched and time first; `jax.vmap` makes batches.
+    """A causal layer. It takes one sequence, with time as the first axis; `jax.vmap` makes batches.
 
-    The law of every layer: folding `step` over a sequence equals `prefill`; splitting a sequence anywhere equals not
-    splitting it; and a reset equals a fresh state.
+    Every layer obeys one law: folding `step` over a sequence equals `prefill`, splitting a sequence anywhere equals not
+    splitting it, and a reset equals a fresh state.
     """
 
     @property
     @abc.abstractmethod
     def in_size(self) -> int:
-        """Features a token."""
+        """The number of features of a token."""
 
     @property
     @abc.abstractmethod
     def out_size(self) -> int:
-        """Size of each output."""
+        """The number of features of an output."""
 
     @property
     def reads(self) -> Literal["features", "marks"]:
-        """What a token is: `in_size` features, or one of `in_size` marks, an integer from 0."""
+        """What a token is: "features" for `in_size` numbers, "marks" for one integer from 0 to `in_size` - 1."""
         return "features"
 
     @abc.abstractmethod
@@ -54,9 +54,9 @@ class Layer(eqx.Module, Generic[State]):
 
         **Arguments:**
 
-        - `state`: what came before, from `init_state`, `prefill` or `step`.
-        - `xs`: the tokens, `(time, in_size)`.
-        - `resets`: where true, the token is the first of a new sequence, as if the state were fresh.
+        - `state`: the state before the first token. `init_state`, `prefill` and `step` return states.
+        - `xs`: the tokens, `(time, in_size)`, or `(time,)` for a model that reads marks.
+        - `resets`: `(time,)`. Where it is true, the token is the first of a new sequence, as if the state were fresh.
 
         **Returns:** the state after the last token, and the outputs `(time, out_size)`.
 
@@ -64,22 +64,25 @@ class Layer(eqx.Module, Generic[State]):
         """
 
     def step(self, state: State, x: Shaped[ArrayLike, "*features"]) -> tuple[State, Float[Array, " out"]]:
-        """Take in one token, `(in_size,)`, in constant time and memory; returns the new state and the output."""
+        """Take in one token, `(in_size,)`, in constant time and memory. Return the new state and the output, `(out_size,)`."""
         state, ys = self.prefill(state, jnp.asarray(x)[None])
         return state, ys[0]
 
     def __call__(
         self, xs: Shaped[ArrayLike, "time *features"], *, resets: Bool[ArrayLike, " time"] | None = None
     ) -> Float[Array, "time out"]:
-        """The outputs `(time, out_size)` of a whole sequence `(time, in_size)`, from a fresh state."""
+        """The outputs, `(time, out_size)`, for a whole sequence, `(time, in_size)`, from a fresh state."""
         return self.prefill(self.init_state(), xs, resets=resets)[1]
 
     def _tokens(self, xs, like: Array) -> Array:
-        """`xs` as an array of the dtype of `like`, a parameter; an error if it is not `(time, in_size)`, or complex."""
+        """`xs` as an array with the dtype of the parameter `like`.
+
+        **Raises:** `InputError` if `xs` is not `(time, in_size)`, or is complex.
+        """
         xs = jnp.asarray(xs)
         if jnp.issubdtype(xs.dtype, jnp.complexfloating):
             raise InputError(
-                f"{type(self).__name__} takes real tokens; got {xs.dtype}. Give real and imaginary parts as features"
+                f"{type(self).__name__} takes real tokens; got {xs.dtype}; give real and imaginary parts as two features"
             )
         if xs.ndim != 2 or xs.shape[1] != self.in_size:
             raise InputError(
@@ -89,50 +92,53 @@ class Layer(eqx.Module, Generic[State]):
         return xs.astype(like.dtype)
 
     def _check(self, state, resets, time: int) -> None:
-        """An error if the state is not one of this layer, or the resets are not `(time,)`."""
+        """**Raises:** `InputError` if the state has other shapes than this layer's, or the resets are not `(time,)`."""
         fresh = jax.eval_shape(self.init_state)
         shapes, needed = ([x.shape for x in jax.tree.leaves(tree)] for tree in (state, fresh))
         if shapes != needed:
-            raise InputError(f"the state has shapes {shapes}; that of this {type(self).__name__} has {needed}")
+            raise InputError(f"the state has the shapes {shapes}; this {type(self).__name__} needs the shapes {needed}")
         if resets is not None and jnp.shape(resets) != (time,):
-            raise InputError(f"resets have shape {jnp.shape(resets)}; these tokens need ({time},)")
+            raise InputError(f"resets has the shape {jnp.shape(resets)}; {time} tokens need the shape ({time},)")
 
 
 def check_sizes(*, at_least: int = 1, **sizes: int) -> None:
-    """**Raises:** `InputError` for a size that is too small, with its name."""
+    """**Raises:** `InputError` with the name of a size that is too small."""
     for name, size in sizes.items():
         if size < at_least:
             raise InputError(f"{name} is {size}; it must be at least {at_least}")
 
 
 def parameter_dtype(dtype: DTypeLike | None) -> np.dtype:
-    """The dtype that a constructor gives to parameters: the one asked for, or else JAX's default.
+    """The dtype that a constructor gives to the parameters: `dtype`, or JAX's default float dtype for None.
 
-    **Raises:** `InputError` for a dtype that is not real and floating, or that needs 64 bits where JAX has them off.
+    **Raises:** `InputError` for a dtype that is not a real floating type, or that needs 64 bits while JAX has them turned off.
     """
     chosen = jnp.dtype(jnp.result_type(float) if dtype is None else dtype)
     if not jnp.issubdtype(chosen, jnp.floating):
-        raise InputError(f"dtype is {chosen}; parameters are real numbers, of a dtype such as float32")
+        raise InputError(f"dtype is {chosen}; parameters need a real floating dtype, such as float32")
     if jax.dtypes.canonicalize_dtype(chosen) != chosen:
         raise InputError(f"dtype is {chosen}, which needs jax.config.update('jax_enable_x64', True)")
     return chosen
 
 
 def dtype_of(layer: Layer) -> np.dtype:
-    """The dtype that a layer computes in: the one of its parameters, or where it has none, of its state."""
+    """The dtype that a layer computes in. It is the dtype of its parameters, or of its state if it has no parameters."""
     real = [x for tree in (layer, layer.init_state()) for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
     return real[0].dtype if real else jnp.result_type(float)
 
 
 def promoted(*weights: ArrayLike) -> list[Array]:
-    """The weights as arrays of one dtype, by JAX's rule of promotion."""
+    """The weights as arrays of one dtype, which follows from their dtypes by JAX's rules of promotion."""
     dtype = jnp.result_type(*weights)
     return [jnp.asarray(w, dtype) for w in weights]
 
 
 def head_size(name: str, size: int, num_heads: int) -> int:
-    """The size of each of `num_heads` equal heads of a total of `size`, or an `InputError`."""
+    """The size of each head, where `num_heads` equal heads share `size` features.
+
+    **Raises:** `InputError` for sizes below 1, or if `size` does not split into equal heads. `name` is the name of `size` there.
+    """
     check_sizes(num_heads=num_heads, **{name: size})
     if size % num_heads:
-        raise InputError(f"{name} has size {size}, which does not split into num_heads = {num_heads} equal heads")
+        raise InputError(f"{name} is {size}, which does not split into num_heads = {num_heads} equal heads")
     return size // num_heads

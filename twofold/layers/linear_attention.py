@@ -15,8 +15,9 @@ from .layer import Layer, check_sizes, head_size, parameter_dtype, promoted
 class LinearSelfAttention(Layer[Array]):
     """y_t = sum over heads of [sum_{s<=t} (W_V x_s)(W_K x_s)^T] W_Q x_t (paper A, eq. 3).
 
-    The bracket, the fast weights W_t of paper A, is the state: `(heads, d_k, d_v)`, transposed. Heads are added up, not
-    concatenated: each W_V maps to the whole output, which takes in the usual output projection.
+    The sum in brackets is the matrix W_t of fast weights in paper A. Its transpose is the state, `(heads, d_k, out)`. The
+    outputs of the heads are added up, not concatenated. Each W_V maps to the whole output, so that it contains the output
+    projection that multi-head attention usually has.
     """
 
     w_v: Float[Array, "heads out in"]
@@ -33,17 +34,17 @@ class LinearSelfAttention(Layer[Array]):
         dtype: DTypeLike | None = None,
         key: PRNGKeyArray,
     ):
-        """A random layer. Weights are drawn from N(0, 1/in_size), as for the teacher of paper A's section 3.
+        """A random layer. Weights are drawn from N(0, 1/in_size), like the teacher in paper A, section 3.
 
         **Arguments:**
 
-        - `in_size`, `out_size`: features a token, and size of each output.
-        - `num_heads`: number of heads.
+        - `in_size`, `out_size`: the number of features of a token, and of an output.
+        - `num_heads`: the number of heads.
         - `key_size`: d_k, the size of each head's keys and queries. It is in_size / num_heads if not given.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
-        **Raises:** `InputError` for sizes below 1, or that do not split into the heads.
+        **Raises:** `InputError` for sizes below 1. Without a key_size, also for an in_size that does not split into equal heads.
         """
         check_sizes(in_size=in_size, out_size=out_size, num_heads=num_heads)
         dtype = parameter_dtype(dtype)
@@ -63,7 +64,12 @@ class LinearSelfAttention(Layer[Array]):
         w_k: Float[ArrayLike, "*heads d_k in"],
         w_q: Float[ArrayLike, "*heads d_k in"],
     ) -> "LinearSelfAttention":
-        """The layer with the given weights: each `(rows, in_size)`, or all with a leading axis for heads."""
+        """Make a layer from given weights: `w_v` is `(out, in)`, `w_k` and `w_q` are `(d_k, in)`.
+
+        For several heads, all three have one more axis in front.
+
+        **Raises:** `InputError` if the shapes do not fit.
+        """
         weights = promoted(w_v, w_k, w_q)
         shapes = [w.shape for w in weights]
         if weights[0].ndim == 2:
@@ -71,7 +77,7 @@ class LinearSelfAttention(Layer[Array]):
         v, k, q = weights
         if not (v.ndim == k.ndim == q.ndim == 3 and k.shape == q.shape and v.shape[::2] == k.shape[::2]):
             raise InputError(
-                f"w_v, w_k, w_q have shapes {', '.join(map(str, shapes))}; they must be (d_v, in), (d_k, in), (d_k, in),"
+                f"w_v, w_k, w_q have shapes {', '.join(map(str, shapes))}; they must be (out, in), (d_k, in), (d_k, in),"
                 " or all with the same leading axis for heads"
             )
         layer = cls(1, 1, key=jax.random.key(0))
@@ -87,6 +93,7 @@ class LinearSelfAttention(Layer[Array]):
 
     @property
     def num_heads(self) -> int:
+        """The number of heads."""
         return self.w_v.shape[0]
 
     def init_state(self) -> Float[Array, "heads d_k out"]:

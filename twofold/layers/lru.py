@@ -1,4 +1,4 @@
-"""The linear recurrent unit: a complex diagonal recurrence with a gated linear unit at its output, and at its input."""
+"""The linear recurrent unit: a complex diagonal recurrence with a gated linear unit at its output, and optionally at its input."""
 
 from typing import Literal, get_args
 
@@ -20,14 +20,14 @@ Gating = Literal["out", "in-out", "in-skip"]
 class LRU(Layer[Array]):
     """h_t = lambda * h_{t-1} + gamma * (B u_t), y~_t = Re[C h_t] + D u_t, y_t = sigmoid(W_m z_t) * (W_x y~_t).
 
-    Paper A's eq. 6-9, after Orvieto et al. (2023). `gating` says what u and z are:
+    These are eq. 6-9 of paper A, after Orvieto et al. (2023). `gating` says what u and z are:
 
-    - `"out"`: u = x and z = y~, the LRU itself;
-    - `"in-out"`: u = sigmoid(W_in_m x) * (W_in_x x) and z = y~;
-    - `"in-skip"`: u likewise, and z = x: the m branch of the output gate skips the recurrence.
+    - `"out"`: u = x and z = y~. This is the LRU itself.
+    - `"in-out"`: u = sigmoid(W_in_m x) * (W_in_x x) and z = y~.
+    - `"in-skip"`: u = sigmoid(W_in_m x) * (W_in_x x) and z = x. The m branch of the output gate skips the recurrence.
 
-    h is complex; lambda = exp(-exp(nu) + i exp(theta)), inside the unit circle for any nu and theta, and
-    gamma = exp(gamma_log). Every parameter is real, and so is the state, `(2, n)`: Re h and Im h.
+    h is complex. lambda = exp(-exp(nu) + i exp(theta)) lies inside the unit circle for any nu and theta, and
+    gamma = exp(gamma_log). All parameters are real numbers. The state is real too: `(2, n)`, with Re h and Im h.
     """
 
     nu: Float[Array, " n"]
@@ -41,7 +41,7 @@ class LRU(Layer[Array]):
     w_out_m: Float[Array, "out z"]
     w_out_x: Float[Array, "out p"]
     w_in_m: Float[Array, "u in"] | None
-    """None without input gating."""
+    """None if there is no input gate."""
     w_in_x: Float[Array, "u in"] | None
     gating: Gating = eqx.field(static=True)
 
@@ -65,10 +65,10 @@ class LRU(Layer[Array]):
 
         **Arguments:**
 
-        - `in_size`, `out_size`: features a token, and size of each output.
+        - `in_size`, `out_size`: the number of features of a token, and of an output.
         - `hidden_size`: n, the number of complex neurons. It is `in_size` if not given.
-        - `gating`: where the gates are; see the class.
-        - `r_min`, `r_max`: the ring of lambda. For long memory, choose `r_min` near 1.
+        - `gating`: where the gates are. The class explains the choices.
+        - `r_min`, `r_max`: the bounds of |lambda|. For long memory, choose `r_min` near 1.
         - `max_phase`: the largest phase of lambda, in radians.
         - `dtype`: the real dtype of the parameters. JAX's default float dtype if not given. In half precision the
             recurrence itself runs in complex64.
@@ -118,10 +118,12 @@ class LRU(Layer[Array]):
         gamma: Float[ArrayLike, " n"] | None = None,
         gating: Gating = "out",
     ) -> "LRU":
-        """The layer with the given weights, of the dtype of `d`. `lam`, `b` and `c` may be real or complex.
+        """Make a layer from given weights, with the dtype of `d`. `lam`, `b` and `c` may be real or complex.
 
-        `w_in_m` and `w_in_x` belong to the gatings with an input gate. z is p, or for "in-skip" the size of a token; gamma
-        is 1 if not given. **Raises:** `InputError` if shapes do not fit, or some |lambda| is above 1.
+        `w_in_m` and `w_in_x` are for the gatings with an input gate. In the shapes, `z` equals `p`, except for "in-skip",
+        where it equals `in`. gamma is 1 if not given.
+
+        **Raises:** `InputError` if the shapes do not fit, or an entry of lambda is outside the unit circle.
         """
         _check_gating(gating)
         lam, b, c, d, w_out_m, w_out_x = map(jnp.asarray, (lam, b, c, d, w_out_m, w_out_x))
@@ -146,7 +148,7 @@ class LRU(Layer[Array]):
         for name, (w, shape) in needed.items():
             if w.shape != shape:
                 raise InputError(
-                    f"{name} has shape {w.shape}; with lam of {lam.shape}, d of {d.shape} it must be {shape}"
+                    f"{name} has shape {w.shape}; with lam of shape {lam.shape} and d of shape {d.shape} it must be {shape}"
                 )
         sizes = jnp.abs(lam)
         if not bool(jnp.all(sizes <= 1)):
@@ -178,8 +180,8 @@ class LRU(Layer[Array]):
 
     @property
     def lam(self) -> Complex[Array, " n"]:
-        """lambda, the recurrent weights."""
-        wide = jnp.promote_types(self.d.dtype, jnp.float32)  # complex numbers have no half precision
+        """The recurrent weights lambda, `(n,)`."""
+        wide = jnp.promote_types(self.d.dtype, jnp.float32)  # JAX has no complex numbers in half precision
         phase, nu = jnp.exp(self.theta.astype(wide)), self.nu.astype(wide)
         return jnp.exp(-jnp.exp(nu)) * lax.complex(jnp.cos(phase), jnp.sin(phase))
 
@@ -191,7 +193,7 @@ class LRU(Layer[Array]):
         self._check(state, resets, len(xs))
         u = xs if self.w_in_m is None or self.w_in_x is None else _glu(xs, self.w_in_m, xs, self.w_in_x)
         gamma = jnp.exp(self.gamma_log)[:, None]
-        # Real and imaginary parts, and all that is added up, as one matrix product: a training step takes a quarter less.
+        # One matrix product makes the real and the imaginary part, and another makes y~: this saves a quarter of a training step.
         re, im = jnp.split(u @ jnp.concatenate([gamma * self.b_re, gamma * self.b_im]).T, 2, axis=1)
         lam = self.lam
         wide, narrow = lam.real.dtype, xs.dtype
@@ -213,7 +215,7 @@ def _glu(z: Array, w_m: Array, y: Array, w_x: Array) -> Array:
 
 
 def _theta_of(phase: Array) -> Array:
-    """theta = log(phase), kept finite where the phase is 0; exp(theta) is the phase still."""
+    """theta = log(phase). For a phase of 0 it is -100, so that it is finite and exp(theta) is 0 up to rounding."""
     return jnp.maximum(jnp.log(phase), -100)
 
 

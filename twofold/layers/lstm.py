@@ -1,4 +1,4 @@
-"""The LSTM, its input products taken out of the recurrence."""
+"""The LSTM. The products of its weights with the inputs are computed for all tokens at once, before the recurrence."""
 
 import equinox as eqx
 import jax
@@ -19,21 +19,21 @@ class LSTM(Layer[LSTMState]):
     f = s(U_f x + V_f h + b_f), c~ = tanh(U_c x + V_c h + b_c), g = s(U_g x + V_g h + b_g), c' = f * c + g * c~,
     o = s(U_o x + V_o h + b_o), h' = o * tanh(c').
 
-    The output is h', of as many features as there are hidden neurons. The same function as PyTorch's, Equinox's and
-    Flax's LSTM, which call g the input gate i and c~ the cell gate g. The state is `(h, c)`, `(out,)` each.
+    The output is h', with one feature for each hidden neuron. The state is `(h, c)`, each `(out,)`. PyTorch, Equinox and
+    Flax compute the same function. They call g the input gate i, and c~ the cell gate g.
     """
 
     u: Float[Array, "four_out in"]
-    """U, in the order f, c~, g, o; so are the others."""
+    """U_f, U_c, U_g and U_o, one above another. V and b have the same order."""
     v: Float[Array, "four_out out"]
     b: Float[Array, " four_out"]
 
     def __init__(self, in_size: int, out_size: int, *, dtype: DTypeLike | None = None, key: PRNGKeyArray):
-        """A random layer. All weights are uniform in +-1/sqrt(out_size), as PyTorch has them.
+        """A random layer. All weights are uniform between -1/sqrt(out_size) and 1/sqrt(out_size), as in PyTorch.
 
         **Arguments:**
 
-        - `in_size`, `out_size`: features a token, and number of hidden neurons.
+        - `in_size`, `out_size`: the number of features of a token, and of hidden neurons.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
@@ -50,9 +50,11 @@ class LSTM(Layer[LSTMState]):
         v: Float[ArrayLike, "four_out out"],
         b: Float[ArrayLike, " four_out"],
     ) -> "LSTM":
-        """The layer with the given weights, in the order f, c~, g, o: `(4 * out, in)`, `(4 * out, out)`, `(4 * out,)`.
+        """Make a layer from given weights: `u` is `(4 * out, in)`, `v` is `(4 * out, out)`, and `b` is `(4 * out,)`.
 
-        Raises `InputError` if the shapes do not fit.
+        Each has the parts for f, c~, g and o, in this order.
+
+        **Raises:** `InputError` if the shapes do not fit.
         """
         u, v, b = promoted(u, v, b)
         n = v.shape[-1] if v.ndim else 0
@@ -82,12 +84,12 @@ class LSTM(Layer[LSTMState]):
 
 
 def uniform(key: PRNGKeyArray, hidden: int, dtype: np.dtype, *shapes: tuple[int, ...]) -> list[Array]:
-    """Random arrays of these shapes, uniform in +-1/sqrt(hidden)."""
+    """Random arrays of these shapes, uniform between -1/sqrt(hidden) and 1/sqrt(hidden)."""
     limit = hidden**-0.5
     keys = jax.random.split(key, len(shapes))
     return [jax.random.uniform(k, shape, dtype, -limit, limit) for k, shape in zip(keys, shapes, strict=True)]
 
 
 def affine(u: Array, b: Array, xs: Array) -> Array:
-    """U x_t + b for all t, `(time, size)`. A constant 1 appended to x spares a pass over memory that adding b would be."""
+    """U x_t + b for all t, `(time, size)`. A constant 1 is appended to x_t: to add b would take one more pass over memory."""
     return jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1) @ jnp.concatenate([u, b[:, None]], 1).T

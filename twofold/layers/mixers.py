@@ -1,4 +1,4 @@
-"""The registry of mixers: the layers that models take by name, and which options each of them has."""
+"""The registry of mixers: the layers that models take by name, with the options of each."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,17 +15,17 @@ from .softmax_attention import CausalSelfAttention
 
 
 class Mixer(NamedTuple):
-    """A layer that mixes over time, as models choose it by name."""
+    """An entry of the registry: a layer that mixes over time."""
 
     title: str
-    """Its name in tables and pictures."""
+    """The name of the mixer in tables and pictures."""
     make: Callable[..., Layer]
     """The constructor. It takes `(in_size, out_size, *, key)` and the options."""
     options: frozenset[str] = frozenset()
-    """The sizes that the constructor takes besides: some of `num_heads`, `capacity`, `hidden_size`, `gate_size`."""
+    """The further sizes that the constructor takes: some of `num_heads`, `capacity`, `hidden_size`, `gate_size`."""
 
     def taken(self, **options: Any) -> dict[str, Any]:
-        """Of these options, the ones that this mixer has."""
+        """Choose the options that this mixer has, and leave the others out."""
         return {name: value for name, value in options.items() if name in self.options}
 
 

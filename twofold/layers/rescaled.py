@@ -1,4 +1,4 @@
-"""A layer trained on standardised data, for raw data."""
+"""A layer that was trained on standardised data is given raw data."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from .layer import Layer, dtype_of
 
 
 class Rescaled(Layer[Any]):
-    """y = out_scale * inner((x - in_mean) / in_scale) + out_mean: the layer in other units; the state is that of `inner`."""
+    """y = out_scale * inner((x - in_mean) / in_scale) + out_mean: the layer `inner` in other units. Its state is the state."""
 
     inner: Layer
     in_mean: Float[Array, " in"]
@@ -32,10 +32,10 @@ class Rescaled(Layer[Any]):
         **Arguments:**
 
         - `inner`: the layer that was trained on standardised data.
-        - `in_mean`, `in_scale`: mean and deviation of the tokens, `(in_size,)`, or one number for all features.
-        - `out_mean`, `out_scale`: mean and deviation of the outputs, `(out_size,)`, or one number for all.
+        - `in_mean`, `in_scale`: the mean and the deviation of the tokens, `(in_size,)`, or one number for all features.
+        - `out_mean`, `out_scale`: the mean and the deviation of the outputs, `(out_size,)`, or one number for all features.
 
-        **Raises:** `InputError` if they do not fit.
+        **Raises:** `InputError` for a mean or a deviation whose shape does not fit.
         """
         dtype = dtype_of(inner)
         self.inner = inner
@@ -61,5 +61,5 @@ class Rescaled(Layer[Any]):
 
 def _each(side: str, x, size: int, dtype) -> Array:
     if jnp.shape(x) not in ((), (size,)):
-        raise InputError(f"a mean or scale of shape {jnp.shape(x)} does not fit the layer's {side}_size, {size}")
+        raise InputError(f"{side}_mean or {side}_scale has shape {jnp.shape(x)}; it must be () or ({size},)")
     return jnp.broadcast_to(jnp.asarray(x, dtype), (size,))

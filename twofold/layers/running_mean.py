@@ -9,14 +9,14 @@ from .layer import Layer, check_sizes, parameter_dtype
 
 
 class RunningMean(Layer[SoftmaxState]):
-    """y_t = mean(x_1..x_t): a summary of the whole sequence, to be had after every token."""
+    """y_t = mean(x_1..x_t). After every token, this summarises the sequence so far."""
 
     size: int = eqx.field(static=True)
     dtype: str = eqx.field(static=True)
-    """The dtype of tokens, state and outputs: there are no parameters that say it."""
+    """The dtype of tokens, state and outputs. The layer has no parameters whose dtype could say it."""
 
     def __init__(self, size: int, *, dtype: DTypeLike | None = None):
-        """The mean of tokens of `size` features, in `dtype`: JAX's default float dtype if not given.
+        """The mean of tokens with `size` features, computed in `dtype`. JAX's default float dtype if not given.
 
         **Raises:** `InputError` for a size below 1.
         """

@@ -1,4 +1,4 @@
-"""Causal softmax self-attention with a KV cache: the Transformer's mixer, the baseline."""
+"""Causal softmax self-attention with a KV cache. It mixes over time in the Transformer, and is the baseline here."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
 class KVCache(NamedTuple):
-    """The last tokens' keys and values, in a ring of `capacity` slots."""
+    """The keys and values of the last tokens, in a ring of `capacity` slots."""
 
     keys: Float[Array, "capacity heads head_size"]
     values: Float[Array, "capacity heads head_size"]
@@ -26,11 +26,12 @@ class KVCache(NamedTuple):
 
 
 class CausalSelfAttention(Layer[KVCache]):
-    """o_t = sum_{s<=t} softmax_s(<q_t, k_s> / sqrt(head_size)) v_s, heads concatenated and projected (multi-head attention).
+    """o_t = sum_{s<=t} softmax_s(<q_t, k_s> / sqrt(head_size)) v_s (Vaswani et al. 2017, section 3.2).
 
-    The state is a KV cache of `capacity` tokens. Where a sequence is longer, each token attends to the last `capacity`
-    ones, itself included, in both faces alike; up to that length it is full causal attention. There are no positions:
-    order is seen through the causal mask alone.
+    The outputs of the heads are concatenated and projected. The state is a KV cache of `capacity` tokens. Up to this length,
+    each token attends to all tokens before it and to itself. In a longer sequence, it attends to the last `capacity` tokens,
+    itself included; `step` and `prefill` do the same. There are no positions: the layer sees order through the causal mask
+    alone.
     """
 
     w_q: Float[Array, "inner in"]
@@ -54,19 +55,19 @@ class CausalSelfAttention(Layer[KVCache]):
 
         **Arguments:**
 
-        - `in_size`, `out_size`: features a token, and size of each output.
-        - `num_heads`: number of heads, each of size out_size / num_heads.
+        - `in_size`, `out_size`: the number of features of a token, and of an output.
+        - `num_heads`: the number of heads. Each has the size out_size / num_heads.
         - `capacity`: how many tokens the KV cache holds.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
-        **Raises:** `InputError` for sizes below 1, or that do not split into the heads.
+        **Raises:** `InputError` for sizes below 1, and for an out_size that does not split into equal heads.
         """
         check_sizes(in_size=in_size)
         dtype = parameter_dtype(dtype)
         head_size("out_size", out_size, num_heads)
         if capacity < 1:
-            raise InputError(f"capacity is {capacity}; the KV cache must hold at least 1 token")
+            raise InputError(f"capacity is {capacity}; it must be at least 1")
         keys = jax.random.split(key, 4)
         self.w_q, self.w_k, self.w_v = (
             jax.random.normal(k, (out_size, in_size), dtype) / in_size**0.5 for k in keys[:3]
@@ -97,7 +98,8 @@ class CausalSelfAttention(Layer[KVCache]):
         if not _known_to_be_empty(state):
             visible = jnp.concatenate([self._cached_visible(state, resets), visible], 1)
             keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
-        # Matrix products would spread NaN and inf to tokens that do not see them (0 * NaN = NaN), so these are cut out.
+        # A matrix product would spread NaN and inf to tokens that do not see them, because 0 * NaN is NaN. So they are taken
+        # out first, and put back where they belong.
         finite_q, finite_keys, finite_values = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, keys, values))
         out = _attend(finite_q, finite_keys, finite_values, visible)
         bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
@@ -106,43 +108,43 @@ class CausalSelfAttention(Layer[KVCache]):
         return self._remember(state, k, v, resets), out.reshape(len(q), len(self.w_v)) @ self.w_o.T
 
     def step(self, state, x):
-        # As `prefill`, but the cache is written in place: a copy of it would double the time of a long one.
+        # This does what `prefill` does, but writes the cache in place: to copy a long cache would double the time.
         q, k, v = self._project(self._tokens(jnp.asarray(x)[None], like=self.w_v))
         self._check(state, None, 1)
         keys, values = state.keys.at[state.position].set(k[0]), state.values.at[state.position].set(v[0])
         position = (state.position + 1) % self.capacity
         state = KVCache(keys, values, position, jnp.minimum(state.length + 1, self.capacity))
         visible = self._ages(position) < state.length
-        # Sums rather than matrix products, which would first transpose all keys and values: four times the time.
+        # Sums take a quarter of the time of matrix products, which would first transpose all keys and values.
         scores = jnp.sum(q * keys, 2) / q.shape[2] ** 0.5
         weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=0)
         return state, jnp.sum(weights[:, :, None] * values, 0).reshape(len(self.w_v)) @ self.w_o.T
 
     def _project(self, xs):
-        """Queries, keys and values, (time, heads, head_size)."""
+        """Queries, keys and values, each `(time, heads, head_size)`."""
         shape = len(xs), self.num_heads, len(self.w_v) // self.num_heads
         return tuple((xs @ w.T).reshape(shape) for w in (self.w_q, self.w_k, self.w_v))
 
     def _ages(self, position):
-        """How many tokens ago each slot was written; 0 is the newest."""
+        """How many tokens ago each slot was written, `(capacity,)`. The newest token has the age 0."""
         return (position - 1 - jnp.arange(self.capacity)) % self.capacity
 
     def _cached_visible(self, state, resets):
-        """Which cache slots each new token sees, (time, capacity)."""
+        """Which slots of the cache each new token sees, `(time, capacity)`."""
         ages = self._ages(state.position)
         distance = ages + 1 + jnp.arange(len(resets))[:, None]
         return (ages < state.length) & (distance < self.capacity) & (jnp.cumsum(resets) == 0)[:, None]
 
     def _new_visible(self, resets):
-        """Which new tokens each new token sees, (time, time)."""
+        """Which new tokens each new token sees, `(time, time)`."""
         segment, token = jnp.cumsum(resets), jnp.arange(len(resets))
         distance = token[:, None] - token
         return (distance >= 0) & (distance < self.capacity) & (segment[:, None] == segment)
 
     def _remember(self, state, k, v, resets):
-        """The cache after the new tokens; after a reset, exactly that of a fresh start."""
+        """The cache after the new tokens. After a reset, it equals the cache of a fresh start in every slot."""
         time = len(resets)
-        since_reset = jnp.argmax(resets[::-1]) + 1  # tokens of the last sequence, if there was a reset
+        since_reset = jnp.argmax(resets[::-1]) + 1  # how many tokens the last sequence has, if there was a reset
         restarted = jnp.any(resets)
         length = jnp.where(restarted, since_reset, jnp.minimum(state.length, self.capacity) + time)
         position = jnp.where(restarted, since_reset, state.position + time) % self.capacity
@@ -157,12 +159,15 @@ class CausalSelfAttention(Layer[KVCache]):
 
 
 def _known_to_be_empty(state: KVCache) -> bool:
-    """Of a fresh state, already while a program is traced: half of the work over a whole sequence is then saved."""
+    """Whether the cache is known to be empty while the program is traced. This saves half of the work over a whole sequence.
+
+    `init_state` gives the length as a NumPy number, whose value is known then.
+    """
     return isinstance(state.length, np.generic) and int(state.length) == 0
 
 
 def _attend(q, keys, values, visible):
-    """Softmax attention of each query over the keys it sees; divided last, where there are fewest numbers."""
+    """Softmax attention of each query over the keys that it sees. The division comes last, where the fewest numbers are left."""
     scores = jnp.einsum("thk,shk->hts", q, keys) / q.shape[2] ** 0.5
     scores = jnp.where(visible, scores, -jnp.inf)
     weights = jnp.exp(scores - lax.stop_gradient(jnp.max(scores, axis=2, keepdims=True)))

@@ -1,4 +1,4 @@
-"""Layers on top of each other: pre-norm residual blocks over any mixer, and stacks."""
+"""Layers on top of each other: stacks, and pre-norm residual blocks around any mixer."""
 
 import itertools
 from typing import Any
@@ -14,7 +14,7 @@ from .layer import Layer, check_sizes, dtype_of, parameter_dtype
 
 
 class Block(Layer[Any]):
-    """x + mixer(norm(x)), then x + feed_forward(norm(x)): the pre-norm Transformer block over any mixer."""
+    """x + mixer(norm(x)), then x + feed_forward(norm(x)): the pre-norm Transformer block around any mixer."""
 
     mixer_norm: eqx.nn.LayerNorm
     mixer: Layer
@@ -35,11 +35,11 @@ class Block(Layer[Any]):
         **Arguments:**
 
         - `mixer`: a layer whose in_size and out_size are equal.
-        - `feed_forward_size`: number of hidden neurons of the feed-forward part. It is 4 in_size if not given.
+        - `feed_forward_size`: the number of hidden neurons of the feed-forward part. It is 4 * in_size if not given.
         - `dtype`: the dtype of the parameters. It is the dtype of the mixer if not given.
         - `key`: the random key of the weights.
 
-        **Raises:** `InputError` for a mixer that changes the size of tokens, or a size below 1.
+        **Raises:** `InputError` for a mixer that changes the size of tokens, and for a feed_forward_size below 1.
         """
         size = mixer.in_size
         if mixer.out_size != size:
@@ -71,7 +71,7 @@ class Block(Layer[Any]):
         return state, xs + jax.vmap(self._feed_forward)(xs)
 
     def step(self, state, x):
-        # A mixer's `step` can be cheaper than its `prefill` of one token: attention then writes its cache in place.
+        # A mixer's `step` can be cheaper than its `prefill` of one token: attention writes its cache in place in `step`.
         x = self._tokens(jnp.asarray(x)[None], like=self.contract.weight)[0]
         state, mixed = self.mixer.step(state, self.mixer_norm(x))
         x = x + mixed
@@ -82,20 +82,23 @@ class Block(Layer[Any]):
 
 
 class Stack(Layer[tuple]):
-    """Layers one after another; the state is the tuple of theirs."""
+    """Layers one after another. The state is the tuple of their states."""
 
     layers: tuple[Layer, ...]
 
     def __init__(self, layers: tuple[Layer, ...] | list[Layer]):
-        """A stack of `layers`, the first of which reads the tokens.
+        """A stack of `layers`. The first of them reads the tokens.
 
-        **Raises:** `InputError` for no layers, or for sizes that do not fit together.
+        **Raises:** `InputError` if there are no layers, or if a layer does not take the size that the layer before it gives.
         """
         if not layers:
-            raise InputError("a stack needs at least one layer")
+            raise InputError("layers is empty; a stack needs at least one layer")
         for below, above in itertools.pairwise(layers):
             if below.out_size != above.in_size:
-                raise InputError(f"a layer of out_size {below.out_size} is followed by one of in_size {above.in_size}")
+                raise InputError(
+                    f"a layer with out_size {below.out_size} is followed by a layer with in_size {above.in_size};"
+                    " the two sizes must be equal"
+                )
         self.layers = tuple(layers)
 
     @property
@@ -110,7 +113,7 @@ class Stack(Layer[tuple]):
         return tuple(layer.init_state() for layer in self.layers)
 
     def prefill(self, state, xs, *, resets=None):
-        # One token alone is a step: layers may have faster ones.
+        # A single token goes through `step`, because a layer's own `step` may be faster than its `prefill`.
         alone = jnp.shape(xs)[:1] == (1,) and resets is None
         xs = xs[0] if alone else xs
         states = []
