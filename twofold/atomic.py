@@ -7,11 +7,11 @@ from pathlib import Path
 def write_whole(file: Path | str, data: bytes | str) -> None:
     """Replace the content of `file` by `data`. Text is written as UTF-8.
 
-    Whatever happens on the way, the file has its old content or the new one, whole: after an error, a full disk, a kill,
-    or a loss of power. Once this function returns, the new content is on the disk. A file has one writer at a time. What a
-    killed writer leaves behind is a hidden file beside `file`; the next writer overwrites it.
+    The file always has the whole old content or the whole new one, even after an error, a full disk, a kill or a loss of
+    power. Once this function returns, the new content is on the disk. Only one writer may write a file at a time. A writer
+    that is killed leaves a hidden file beside `file`, which the next writer overwrites.
 
-    **Raises:** `OSError` if the file cannot be written. It is then as before.
+    **Raises:** `OSError` if the file cannot be written. The old content is then still there.
     """
     file = Path(file)
     temporary = file.with_name(f".{file.name}.new")
@@ -28,7 +28,7 @@ def write_whole(file: Path | str, data: bytes | str) -> None:
 
 
 def flush_folder(folder: Path | str) -> None:
-    """Make the renamed, new and removed files of `folder` survive a loss of power."""
+    """Write to the disk which files `folder` has, so that new, renamed and removed files survive a loss of power."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
         return
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

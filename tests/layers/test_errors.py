@@ -204,9 +204,9 @@ def test_cell_weights_that_do_not_fit_are_named(cell, name, shape):
 
 
 def test_a_scale_of_another_size_is_named():
-    with error("(3,)", "in_size, 2"):
+    with error("in_scale has shape (3,)", "(2,)"):
         Rescaled(RunningMean(2), in_scale=np.ones(3))
-    with error("(1, 2)", "out_size, 2"):
+    with error("out_mean", "(1, 2)", "(2,)"):
         Rescaled(RunningMean(2), out_mean=np.ones((1, 2)))
 
 
@@ -214,7 +214,7 @@ def test_an_event_model_that_does_not_fit_its_layer_is_named():
     def model(in_size, out_size):
         return EventModel(LRU(in_size, out_size, key=KEY), marks=2, periods=(2.0, 4.0))
 
-    with error("inner takes 6 features", "make 7"):
+    with error("inner has in_size 6", "need 7"):
         model(6, 5)
     for out_size in (1, 2, 4, 6):
         with error(f"out_size {out_size}", "3 * components + 2 marks"):
@@ -224,14 +224,14 @@ def test_an_event_model_that_does_not_fit_its_layer_is_named():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"targets": ()}, ["targets are ()", "some of the 3 series"]),
-        ({"targets": (0, 3)}, ["targets are (0, 3)", "some of the 3 series"]),
+        ({"targets": ()}, ["targets are ()", "one or more of the 3 series"]),
+        ({"targets": (0, 3)}, ["targets are (0, 3)", "of the 3 series"]),
         ({"targets": (-1,)}, ["targets are (-1,)"]),
         *[({name: 0}, [f"{name} is 0", "positive"]) for name in ("horizon", "patch", "season", "memory")],
         ({"memory": float("nan")}, ["memory is nan"]),
-        ({"patch": 2}, ["maps 3 features to 2", "need 6 or more"]),
-        ({"horizon": 3}, ["maps 3 features to 2", "and 3"]),
-        ({"targets": (0, 1)}, ["maps 3 features to 2", "2 values of 2 targets", "and 4"]),
+        ({"patch": 2}, ["in_size 3 and out_size 2", "in_size of 6 or more"]),
+        ({"horizon": 3}, ["in_size 3 and out_size 2", "out_size of 3"]),
+        ({"targets": (0, 1)}, ["in_size 3 and out_size 2", "2 values of 2 targets", "out_size of 4"]),
     ],
 )
 def test_a_forecaster_that_does_not_fit_its_model_is_named(changes, named):

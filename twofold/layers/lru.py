@@ -1,4 +1,4 @@
-"""The linear recurrent unit: a complex diagonal recurrence with a gated linear unit at its output, and optionally at its input."""
+"""The linear recurrent unit: a complex diagonal recurrence with a gated linear unit at its output and, optionally, its input."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""Models: what is made of layers for a task, under the same law as the layers."""
+"""Models are made of layers, each for one kind of task. They obey the same law as the layers."""
 
 from .event_model import EventModel, event_features
 from .forecaster import Forecaster, ForecasterState

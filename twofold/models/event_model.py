@@ -1,4 +1,4 @@
-"""A model of marked events in continuous time: after every event, the distribution of the next."""
+"""A model of marked events in continuous time. After every event, it gives the distribution of the next event."""
 
 import math
 from typing import Any
@@ -13,19 +13,21 @@ from ..layers.layer import Layer, dtype_of
 from ..scan import linear_scan
 
 LOG_DEVIATIONS = -6.0, 1.0
-"""Between these are a component's log-deviations. Larger ones would give the mean, exp(mean + deviation^2 / 2), to the tail."""
+"""The bounds of the log-deviation of a component. With a larger deviation, the mean of the log-normal,
+exp(mean + deviation^2 / 2), would come from its far tail alone."""
 
 
 class EventModel(Layer[tuple[Float[Array, ""], Any]]):
-    """Reads (time since the previous event, mark) and answers with the next event's distribution, given all before it.
+    """After every event, the distribution of the next event, given all events so far.
 
-    The time to the next event is a mixture of log-normals, and its mark a categorical (Shchur et al. 2020, *Intensity-free
-    learning of temporal point processes*, sections 3.1 and 3.3). The output is, one after another, the mixture's logits,
-    the means and the log-deviations of the log time (`components` each), and the logits of the marks.
+    A token is (time since the previous event, mark). The time to the next event has a mixture of log-normals, and its mark
+    has a categorical distribution (Shchur et al. 2020, *Intensity-free learning of temporal point processes*, sections 3.1
+    and 3.3). The output has the logits of the mixture, the means of the log time and its log-deviations (`components`
+    numbers each), and then the logits of the marks. `next_event` in `models/next_event.py` reads it.
 
-    Any layer does the work, given the event as features: the log of the time since the previous event, sinusoids
-    of the clock, which is the time since the sequence began, and the mark as one-hot. The first token of a sequence has time
-    0, and its log counts as 0. A number that is no mark has no one-hot.
+    The layer `inner` gets these features of an event: the log of the time since the previous event, sinusoids of the clock,
+    and the mark as one-hot. The clock is the time since the sequence began. The first event of a sequence has the time 0,
+    for which the log is replaced by 0. A mark outside 0..marks - 1 has a one-hot of zeros.
     """
 
     inner: Layer
@@ -33,30 +35,30 @@ class EventModel(Layer[tuple[Float[Array, ""], Any]]):
     periods: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(self, inner: Layer, *, marks: int, periods: tuple[float, ...]):
-        """An event model over the layer `inner`, of `event_features(marks, periods)` features.
+        """An event model around the layer `inner`.
 
         **Arguments:**
 
-        - `inner`: its out_size is 3 * components + marks.
+        - `inner`: a layer with in_size `event_features(marks, periods)` and out_size 3 * components + marks.
         - `marks`: how many marks there are.
-        - `periods`: those of the clock's sinusoids, in the units of the tokens.
+        - `periods`: the periods of the sinusoids of the clock, in the unit of the tokens' times.
 
-        **Raises:** `InputError` if the sizes do not fit.
+        **Raises:** `InputError` if the sizes of `inner` do not fit.
         """
         if inner.in_size != event_features(marks, periods):
             raise InputError(
-                f"inner takes {inner.in_size} features; {marks} marks and {len(periods)} periods make"
+                f"inner has in_size {inner.in_size}; {marks} marks and {len(periods)} periods need"
                 f" {event_features(marks, periods)}"
             )
         if inner.out_size <= marks or (inner.out_size - marks) % 3:
-            raise InputError(f"inner has out_size {inner.out_size}, which is not 3 * components + {marks} marks")
+            raise InputError(f"inner has out_size {inner.out_size}; it must be 3 * components + {marks} marks")
         self.inner = inner
         self.marks = marks
         self.periods = tuple(periods)
 
     @property
     def components(self) -> int:
-        """Of the mixture."""
+        """How many log-normals the mixture has."""
         return (self.inner.out_size - self.marks) // 3
 
     @property
@@ -86,7 +88,7 @@ class EventModel(Layer[tuple[Float[Array, ""], Any]]):
         return (jnp.concatenate([before[None], clock])[-1], inner), self._bounded(ys)
 
     def _bounded(self, ys):
-        """The log-deviations between their bounds, and 0 where `inner` says 0."""
+        """The outputs, with the log-deviations brought between their bounds. An output of 0 stays 0."""
         low, high = LOG_DEVIATIONS
         location, raw, marks = jnp.split(ys, [2 * self.components, 3 * self.components], axis=1)
         bounded = low + (high - low) * jax.nn.sigmoid(raw + math.log(-low / high))

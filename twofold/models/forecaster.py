@@ -1,4 +1,4 @@
-"""A forecaster of series: after every observation, the next ones."""
+"""A forecaster of series. After every observation, it forecasts the next ones."""
 
 from typing import NamedTuple
 
@@ -18,43 +18,44 @@ class ForecasterState(NamedTuple):
     """What a forecaster remembers."""
 
     recent: Float[Array, "recent variates"]
-    """The last observations: as many as a patch or a season needs, without the newest."""
+    """The last observations, as many as a patch or a season needs besides the next one."""
     seen: Int[Array, ""]
-    """How many observations there were."""
+    """How many observations there were so far."""
     sums: Float[Array, " 2*variates+1"]
-    """Exponentially weighted: 1, the observations, and their squares."""
+    """The exponentially weighted sums of 1, of the observations, and of their squares."""
     inner: tuple
-    """That of the model."""
+    """The state of the model."""
 
 
 class _Known(NamedTuple):
-    """What is known after each observation."""
+    """What is known after each observation: all that a forecast is made from."""
 
     features: Float[Array, "time width"]
     deviation: Float[Array, "time variates"]
     together: Float[Array, "recent+time variates"]
-    """All observations, after those that the state had."""
+    """The observations that the state remembered, and then the new ones."""
     seen: Int[Array, " time"]
 
 
 class Forecaster(Layer[ForecasterState]):
-    """After every observation, the next `horizon` values of the targets: `(horizon * targets,)`, all targets of a time together.
+    """After every observation, the next `horizon` values of the targets, `(horizon * targets,)`, ordered by time first.
 
-    Each series is normalised by the mean and deviation of its own past (instance normalisation, as paper B's forecasters have
-    it, after Kim et al. 2022), weighted exponentially so that they follow the stream in constant memory:
+    Each series is normalised by the mean and the deviation of its own past. This is the instance normalisation of paper B's
+    forecasters, after Kim et al. 2022. Here the past is weighted exponentially, so that the state stays small:
 
-        mean_t = sum_{s<=t} a^{t-s} x_s / sum_{s<=t} a^{t-s},   a = exp(-1 / memory),
+        mean_t = sum_{s<=t} a^{t-s} x_s / sum_{s<=t} a^{t-s},   a = exp(-1 / memory).
 
-    and likewise for the squares. A token is the patch of the last `patch` observations, so normalised, with the
-    covariates of now; the model's outputs are changes, in units of the deviation, from a naive forecast: between the last value
-    and what was observed one season before, in learned shares. Nothing of the future is used.
+    The mean of the squares is taken in the same way. The model reads one token after each observation: the last `patch`
+    observations, normalised, and the present covariates. Its outputs are changes from a naive forecast, in units of the
+    deviation. The naive forecast mixes the last value with the value one season before, in shares that are learned. Nothing
+    of the future is used.
     """
 
     model: SequenceModel
     seasonality: Float[Array, " horizon"]
-    """Its sigmoid is the share of the season before in the naive forecast, beside the last value."""
+    """Its sigmoid is the share of the value one season before in the naive forecast. The last value has the rest."""
     variates: int = eqx.field(static=True)
-    """How many features are observed series; further features are covariates, which are not normalised."""
+    """How many features are observed series. Further features are covariates, which are not normalised."""
     targets: tuple[int, ...] = eqx.field(static=True)
     """Which of the series are forecast."""
     horizon: int = eqx.field(static=True)
@@ -73,30 +74,31 @@ class Forecaster(Layer[ForecasterState]):
         season: int,
         memory: float,
     ):
-        """A forecaster over `model`, in its dtype. `model` reads `patch * variates` features and the covariates.
+        """A forecaster around `model`, with its dtype.
 
         **Arguments:**
 
-        - `model`: its out_size is `horizon * len(targets)`.
+        - `model`: a model that reads `patch * variates` features and the covariates, with out_size `horizon * len(targets)`.
         - `variates`: how many features are observed series. Further features are covariates, which are not normalised.
         - `targets`: which of the series are forecast, counted from 0.
         - `horizon`: how many values of each target are forecast.
         - `patch`: how many observations make a token of the model.
         - `season`: how many observations make a season.
-        - `memory`: how many observations the instance normalisation remembers, exponentially weighted.
+        - `memory`: after this many observations, the weight of one in the instance normalisation has fallen to 1/e.
 
-        **Raises:** `InputError` for sizes that do not fit.
+        **Raises:** `InputError` for settings that are not positive, targets that do not exist, and a model of other sizes.
         """
         if not targets or not set(targets) <= set(range(variates)):
-            raise InputError(f"targets are {targets}; they must be some of the {variates} series, from 0")
+            raise InputError(f"targets are {targets}; they must be one or more of the {variates} series, counted from 0")
         sizes = {"horizon": horizon, "patch": patch, "season": season, "memory": memory}
         for name, size in sizes.items():
             if not size > 0:
                 raise InputError(f"{name} is {size}; it must be positive")
         if model.in_size < patch * variates or model.out_size != horizon * len(targets):
             raise InputError(
-                f"the model maps {model.in_size} features to {model.out_size}; {patch} observations of {variates} series"
-                f" and {horizon} values of {len(targets)} targets need {patch * variates} or more, and {horizon * len(targets)}"
+                f"the model has in_size {model.in_size} and out_size {model.out_size}; {patch} observations of {variates}"
+                f" series need an in_size of {patch * variates} or more, and {horizon} values of {len(targets)} targets need"
+                f" an out_size of {horizon * len(targets)}"
             )
         self.model, self.seasonality = model, jnp.zeros(horizon, dtype_of(model))
         self.variates, self.targets = variates, targets
@@ -112,7 +114,7 @@ class Forecaster(Layer[ForecasterState]):
 
     @property
     def lags(self) -> int:
-        """How many observations before the newest are remembered."""
+        """How many observations the state remembers."""
         return max(self.patch, self.season) - 1
 
     def init_state(self) -> ForecasterState:
@@ -122,24 +124,24 @@ class Forecaster(Layer[ForecasterState]):
 
     def prefill(self, state, xs, *, resets=None):
         state, known = self._known(state, xs, resets)
-        if not len(known.features):  # of which nothing can be indexed, not even no times
+        if not len(known.features):  # an empty array cannot be indexed, not even at no times
             return state, jnp.zeros((0, self.out_size), known.features.dtype)
         return state, jax.vmap(self._forecast, (0, None))(jnp.arange(len(known.features)), known)
 
     def forecasts_at(
         self, times: Int[ArrayLike, " times"], xs: Float[ArrayLike, "time in"]
     ) -> Float[Array, "times out"]:
-        """The forecasts after the observations `times` of `xs`, at the cost of these alone.
+        """The forecasts after the observations `times` of `xs`. Other forecasts are not computed.
 
-        The first `lags` observations are remembered, but not read by the mixer, which is fresh after them; `times` count from
-        there.
+        The first `lags` observations are only remembered. The mixer starts fresh after them, and `times` are counted from
+        there: 0 is the observation `xs[lags]`.
         """
         remembered, read = jnp.split(jnp.asarray(xs), [self.lags])
         _, known = self._known(self._remembering(remembered), read, None)
         return jax.vmap(self._forecast, (0, None))(jnp.asarray(times), known)
 
     def _remembering(self, xs):
-        """A fresh state, but that these observations were made."""
+        """A state that remembers the observations `xs`, with a model that has read nothing yet."""
         series = self._tokens(xs, like=self.model.readout.weight)[:, : self.variates]
         ages = jnp.arange(self.lags, dtype=series.dtype)[::-1]
         sums = jnp.exp(-ages / self.memory) @ self._summed(series)
@@ -150,7 +152,7 @@ class Forecaster(Layer[ForecasterState]):
         return jnp.concatenate([jnp.ones_like(series[:, :1]), series, series**2], 1)
 
     def _known(self, state, xs, resets):
-        """The next state, and what forecasts are made from."""
+        """The state after `xs`, and what is known after each of them."""
         xs = self._tokens(xs, like=self.model.readout.weight)
         self._check(state, resets, len(xs))
         series, covariates = xs[:, : self.variates], xs[:, self.variates :]
@@ -165,11 +167,14 @@ class Forecaster(Layer[ForecasterState]):
         inner, features = self.model.features(state.inner, tokens, resets=resets)
         last = jnp.concatenate([state.seen[None], seen])[-1], jnp.concatenate([state.sums[None], sums])[-1]
         ages = jnp.arange(self.lags, 0, -1)[:, None]
-        recent = jnp.where(ages <= last[0], together[len(together) - self.lags :], 0)  # nothing from before a reset
+        recent = jnp.where(ages <= last[0], together[len(together) - self.lags :], 0)  # forget what was before a reset
         return ForecasterState(recent, *last, inner), _Known(features, deviation, together, seen)
 
     def _before(self, together, seen, times, lags):
-        """What was observed `lags` before `times`. Before the first observation there is that: never another sequence's."""
+        """The observations that are `lags` steps older than `times`.
+
+        Where a sequence is not as old as that, its first observation is taken. So nothing comes from another sequence.
+        """
         return together[times + self.lags - jnp.minimum(lags, seen[times] - 1)]
 
     def _forecast(self, time, known):
@@ -184,7 +189,7 @@ class Forecaster(Layer[ForecasterState]):
         return (naive + known.deviation[time, targets] * changes).ravel()
 
     def _seen(self, state, resets, time: int) -> Int[Array, " time"]:
-        """How many observations there were up to each, itself included, since the start or the last reset."""
+        """For each observation, how many there were since the start or the last reset, itself included."""
         seen = state.seen + jnp.arange(1, time + 1, dtype=state.seen.dtype)
         if resets is None:
             return seen
@@ -193,7 +198,11 @@ class Forecaster(Layer[ForecasterState]):
         return jnp.where(last < 0, seen, jnp.arange(time, dtype=seen.dtype) - last + 1)
 
     def _moments(self, sums):
-        """Mean and deviation. The variance of the first observations is not known: 1 counts as a tenth of an observation."""
+        """The mean and the deviation after each observation.
+
+        The first observations do not determine a variance. So a variance of 1 is mixed in, with the weight of a tenth of an
+        observation.
+        """
         weight, total, squares = jnp.split(sums, [1, 1 + self.variates], axis=1)
         mean = total / weight
         variance = (jnp.maximum(squares - total * mean, 0) + 0.1) / (weight + 0.1)

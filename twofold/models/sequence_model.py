@@ -17,10 +17,10 @@ from ..layers.stack import Block, Stack
 
 
 class SequenceModel(Layer[tuple]):
-    """Encoder, pre-norm residual blocks, readout: every output a function of the tokens so far, and so it streams.
+    """An encoder of tokens, pre-norm residual blocks, and a readout. Every output depends on the tokens so far alone.
 
-    With `predicts="step"` the output at t belongs to token t. With `predicts="sequence"` it belongs to the whole sequence
-    x_1..x_t, read from the mean of the features so far: the last output is that of the complete sequence.
+    With `predicts="step"`, the output at t is about token t. With `predicts="sequence"`, the output at t is about the
+    sequence x_1..x_t, and it is read from the mean of the features so far. So the last output is about the whole sequence.
     """
 
     encoder: eqx.nn.Linear | eqx.nn.Embedding
@@ -47,18 +47,18 @@ class SequenceModel(Layer[tuple]):
 
         **Arguments:**
 
-        - `in_size`: features a token, or with `reads="marks"` the number of different marks (integers from 0).
-        - `out_size`: size of each output.
-        - `width`, `depth`: size and number of the blocks.
-        - `mixer`: one of the names of `MIXERS`, or a constructor that takes `(in_size, out_size, *, key)`;
-            `mixer_options` such as `num_heads` are passed on to it.
-        - `reads`: `"features"`, or `"marks"` for tokens that are integers.
-        - `predicts`: `"step"` or `"sequence"`; see the class.
-        - `feed_forward_size`: hidden neurons of each block's feed-forward part. There are 4 `width` if not given.
+        - `in_size`: the number of features of a token, or with `reads="marks"` the number of different marks.
+        - `out_size`: the number of features of an output.
+        - `width`, `depth`: the size and the number of the blocks.
+        - `mixer`: one of the names of `MIXERS`, or a constructor that takes `(in_size, out_size, *, key)`.
+        - `mixer_options`: options of the mixer, such as `num_heads`.
+        - `reads`: `"features"`, or `"marks"` for tokens that are integers from 0 to `in_size` - 1.
+        - `predicts`: `"step"` or `"sequence"`. The class explains them.
+        - `feed_forward_size`: the number of hidden neurons in the feed-forward part of a block. It is 4 * `width` if not given.
         - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
-        **Raises:** `InputError` for an unknown name, or sizes below 1 or that do not fit.
+        **Raises:** `InputError` for an unknown name, for sizes below 1, and for sizes that do not fit together.
         """
         check_sizes(in_size=in_size, out_size=out_size, width=width, depth=depth)
         if dtype is not None:
@@ -89,7 +89,7 @@ class SequenceModel(Layer[tuple]):
 
     @property
     def in_size(self) -> int:
-        """Features a token, or the number of marks."""
+        """The number of features of a token, or the number of marks."""
         shape = self.encoder.weight.shape
         return shape[0] if self.reads == "marks" else shape[1]
 
@@ -105,11 +105,14 @@ class SequenceModel(Layer[tuple]):
         return state, jax.vmap(self.read)(features)
 
     def features(self, state, xs, *, resets=None) -> tuple[tuple, Float[Array, "time width"]]:
-        """As `prefill`, but what the outputs are read from: `read` of any of them is the output there."""
+        """As `prefill`, but with the features after the stack, `(time, width)`, in place of the outputs.
+
+        `read` makes the output from the features at one token.
+        """
         return self.stack.prefill(state, jax.vmap(self.encoder)(self._encodable(xs)), resets=resets)
 
     def read(self, features: Float[Array, " width"]) -> Float[Array, " out"]:
-        """The output at one token."""
+        """The output, `(out,)`, from the features at one token, `(width,)`."""
         return self.readout(self.norm(features))
 
     def _encodable(self, xs):
@@ -117,7 +120,7 @@ class SequenceModel(Layer[tuple]):
             return self._tokens(xs, like=self.readout.weight)
         xs = jnp.asarray(xs)
         if xs.ndim != 1 or not jnp.issubdtype(xs.dtype, jnp.integer):
-            raise InputError(f"this model reads marks, integers of shape (time,); got {xs.dtype} of shape {xs.shape}")
+            raise InputError(f"this model reads marks, integers of shape (time,); got an array of {xs.dtype} of shape {xs.shape}")
         known = not isinstance(xs, jax.core.Tracer)
         if known and xs.size and not 0 <= int(xs.min()) <= int(xs.max()) < self.in_size:
             bad = int(xs.min()) if int(xs.min()) < 0 else int(xs.max())
@@ -127,7 +130,12 @@ class SequenceModel(Layer[tuple]):
         return xs
 
     def with_scaled_input(self, mean: Float[ArrayLike, " in"], scale: Float[ArrayLike, " in"]) -> "SequenceModel":
-        """The model that does on `x` what this one does on `(x - mean) / scale`: a normalisation taken into the encoder."""
+        """The model that gives for `x` what this one gives for `(x - mean) / scale`. The encoder takes in the normalisation.
+
+        `mean` and `scale` are `(in_size,)`.
+
+        **Raises:** `InputError` for a model that reads marks.
+        """
         encoder = self.encoder
         if not isinstance(encoder, eqx.nn.Linear) or encoder.bias is None:
             raise InputError("this model reads marks; only features have a mean and a scale")
