@@ -156,7 +156,7 @@ def record(**changes):
         ("a.csv", GOOD + "4,-1,x\n", "line 8 of .*a.csv: the time is -1.0; it must be a finite number, not negative"),
         ("a.csv", GOOD + "4,0,\n", "line 8 of .*a.csv has no mark"),
         ("a.csv", GOOD + "4,2,x\n\n4,1,x\n", "line 10 of .*a.csv: the time 1.0 is before 2.0"),
-        ("a.csv", GOOD + "4,2,x\n4,2,y\n", "line 9 of .*a.csv: the time 2.0 is also that .* --jitter"),
+        ("a.csv", GOOD + "4,2,x\n4,2,y\n", "line 9 of .*a.csv: the time 2.0 is also the time .* --jitter"),
         ("a.csv", HEADER + "a,0,x\nb,0,x\n", "no sequence of two or more events"),
         (
             "a.csv",
@@ -172,7 +172,11 @@ def record(**changes):
             "line 9 of .*a.csv: the time is 1e[+]39; float32 holds 3.4e[+]38 at most",
         ),
         ("a.csv", GOOD + "4,0,x\n4,1e-60,x\n", "line 9 of .*a.csv: .* 1e-60 after the event before; float32 holds"),
-        ("a.csv", GOOD + "4,0,1\n4,1,01\n", "a.csv has the marks '01' and '1'; write this number in one way"),
+        (
+            "a.csv",
+            GOOD + "4,0,1\n4,1,01\n",
+            "a.csv has the marks '01' and '1', which are one number; write it in one way",
+        ),
         ("a.csv", GOOD + "4,0,1\n4,1,1.0\n", "a.csv has the marks '1' and '1.0'"),
         ("a.json", "[" * 100_000, "a.json cannot be read as JSON"),
         ("a.jsonl", record() + '\n{"a": ' + "9" * 5000 + "}", "line 2 of .*a.jsonl cannot be read as JSON"),

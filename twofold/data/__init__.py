@@ -1,6 +1,6 @@
-"""Data: readers of files and generators. A reader returns data, or raises an `InputError` that says what is wrong.
+"""Readers of data files, and generators of data. A reader returns data, or raises an `InputError` that says what is wrong.
 
-`twofold.data.series` reads series; it is imported on its own, because it needs pandas.
+`twofold.data.series` reads series. Import it on its own: it needs pandas, which the other modules do not need.
 """
 
 from .event_files import load_events

@@ -1,4 +1,4 @@
-"""Events from files: CSV with the columns sequence, time and mark, and EasyTPP's JSON."""
+"""Events from files: CSV files with the columns sequence, time and mark, and JSON files of EasyTPP."""
 
 import csv
 import io
@@ -15,24 +15,31 @@ from ..errors import InputError
 from .event_sequences import EventSet, Recording, event_set, jittered, scorable, shuffled, split
 
 PARTS = {"train": ("train",), "validation": ("dev", "validation", "val"), "test": ("test",)}
-"""A folder's files, without their endings."""
+"""The names that the files of a folder may have, without their endings."""
 
 
 def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
-    """Events from a file, or from a folder with files train, dev (or validation) and test.
+    """Read events from a file, or from a folder with the files train, dev (or validation, or val) and test.
 
-    A file's sequences are split in three at random, alike in every run. A CSV file has the columns `sequence`, `time` and
-    `mark`, a line an event; a sequence's events are in order. A JSON file has the records of EasyTPP, as a list or one
-    a line: `time_since_start` or else `time_since_last_event`, `type_event`, and if they like `dim_process` and
-    `seq_len` (Xue et al. 2024, *EasyTPP: towards open benchmarking temporal point processes*).
+    The sequences of a single file are split in three at random. The split is the same in every run.
+
+    A CSV file has the columns `sequence`, `time` and `mark`, and one line for each event. The events of a sequence are in
+    order of time. A JSON file has the records of EasyTPP, either in a list or one on each line. A record has `type_event`,
+    and `time_since_start` or `time_since_last_event`. It may have `dim_process` and `seq_len` (Xue et al. 2024, *EasyTPP:
+    towards open benchmarking temporal point processes*).
 
     **Arguments:**
 
-    - `jitter`: uniform noise of this width is added to times, for those that were rounded down to a multiple of it.
+    - `path`: the file or the folder.
+    - `jitter`: uniform noise between 0 and this number is added to the times. It is for times that were rounded down to a
+        multiple of this number, and has their unit.
 
-    **Raises:** `InputError` that names file and line, for times that are not numbers, negative, unsorted or without
-    jitter repeated, or too large or too close for float32; for marks that the training part does not have, or that are
-    one number written in two ways; for files that are missing, empty or broken.
+    **Raises:** `InputError` that names the file, and the line where it can:
+
+    - for times that are not finite numbers, negative, not in order, or too large or too close together for float32;
+    - for times that are equal within a sequence, unless jitter is given;
+    - for marks that the training part does not have, and for marks that are one number written in two ways;
+    - for files that are missing, empty or broken.
     """
     if not 0 <= jitter < np.inf:
         raise InputError(f"jitter is {jitter}; it must be a finite number, 0 or more")
@@ -48,8 +55,10 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
             raise InputError(f"{files[part]} has no sequence of two or more events, so there is nothing to predict")
         for recording in recordings:
             if np.any(np.diff(recording.times) <= 0):
-                raise InputError(f"jitter is {jitter}, too little to tell the times of {files[part]} apart")
-    first = next(iter(files))  # the training part, or all
+                raise InputError(
+                    f"jitter is {jitter}, too little to make the times of {files[part]} different; use a larger one"
+                )
+    first = next(iter(files))  # the training part, or the only file
     marks = declared[first].union(*(recording.marks for recording in read[first]))
     _check_names(marks, files[first])
     parts = kept.values() if path.is_dir() else split(shuffled(kept[first]))
@@ -64,15 +73,15 @@ def _parts(folder: Path) -> dict[str, Path]:
         files = [file for file in sorted(folder.iterdir()) if file.stem in stems and file.suffix in READERS]
         if len(files) != 1:
             raise InputError(
-                f"{folder} has {len(files)} files of the {part} part; there must be one, {' or '.join(stems)},"
-                f" ending in {', '.join(READERS)}"
+                f"{folder} has {len(files)} files of the {part} part; there must be one, with the name {' or '.join(stems)}"
+                f" and the ending {' or '.join(READERS)}"
             )
         found[part] = files[0]
     return found
 
 
 def _read(file: Path, ties: bool) -> tuple[list[Recording], set[str]]:
-    """A file's sequences, and the marks that it says there are, whether they occur or not."""
+    """The sequences of a file, and the marks that the file declares, whether they occur or not."""
     if file.suffix not in READERS:
         raise InputError(f"{file} ends in {file.suffix!r}; files of events end in {', '.join(READERS)}")
     try:
@@ -94,17 +103,19 @@ def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
     header = [name.strip() for name in next(rows)[1]]
     missing = [name for name in ("sequence", "time", "mark") if name not in header]
     if missing:
-        raise InputError(f"line 1 of {file} lacks the column {missing[0]!r}; a header is sequence,time,mark")
+        raise InputError(
+            f"line 1 of {file} lacks the column {missing[0]!r}; the header must name sequence, time and mark"
+        )
     columns = [header.index(name) for name in ("sequence", "time", "mark")]
     events: dict[str, list[tuple[float, str, int]]] = {}
     for line, row in rows:
         if not row:
             continue
         if len(row) != len(header):
-            raise InputError(f"line {line} of {file} has {len(row)} fields; its header has {len(header)}")
+            raise InputError(f"line {line} of {file} has {len(row)} fields; the header has {len(header)}")
         sequence, time, mark = (row[column].strip() for column in columns)
         if not mark:
-            raise InputError(f"line {line} of {file} has no mark")
+            raise InputError(f"line {line} of {file} has no mark; every event needs one")
         events.setdefault(sequence, []).append((_number(time, f"line {line} of {file}"), mark, line))
 
     def recording(rows):
@@ -115,8 +126,8 @@ def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
 
 
 def _rows(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row, and the number of its last line."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)  # strictly, a quote that is never closed is an error
+    """Each row, with the number of its last line."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)  # so a quote that is never closed is an error
     try:
         for row in rows:
             yield rows.line_num, row
@@ -128,11 +139,14 @@ def _read_json(file: Path, text: str) -> tuple[list[Recording], set[str]]:
     recordings, most = [], 0
     for where, record in _records(file, text):
         if not isinstance(record, dict):
-            raise InputError(f"{where} is no record; one has type_event and time_since_start or time_since_last_event")
+            raise InputError(
+                f"{where} is no record; a record is an object with type_event, and time_since_start or"
+                " time_since_last_event"
+            )
         times, marks = record.get("time_since_start", record.get("time_since_last_event")), record.get("type_event")
         if not isinstance(times, list) or not isinstance(marks, list):
             missing = "type_event" if isinstance(times, list) else "time_since_start or time_since_last_event"
-            raise InputError(f"{where} lacks the list {missing}")
+            raise InputError(f"{where} lacks the list {missing}; every record needs it")
         length = record.get("seq_len", len(marks))
         if not len(times) == len(marks) == length:
             raise InputError(
@@ -159,7 +173,7 @@ def _event_of(where: str, i: int) -> str:
 
 
 def _records(file: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Each record, and where it stands."""
+    """Each record, with a name for its place in the file."""
     if text.lstrip().startswith("["):
         for number, record in enumerate(_parsed(text, file, 1), 1):
             yield f"record {number} of {file}", record
@@ -170,17 +184,20 @@ def _records(file: Path, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _parsed(text: str, file: Path, line: int) -> Any:
-    """JSON that begins on this line of the file."""
+    """The value of the JSON text that begins on this line of the file."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"line {line + error.lineno - 1} of {file} is not JSON: {error.msg}") from error
-    except (RecursionError, ValueError) as error:  # lists within thousands of lists, integers of thousands of digits
-        raise InputError(f"what begins on line {line} of {file} cannot be read as JSON: {error}") from error
+    except (RecursionError, ValueError) as error:  # thousands of nested lists, or integers of thousands of digits
+        raise InputError(f"the text that begins on line {line} of {file} cannot be read as JSON: {error}") from error
 
 
 def _declared(record: dict[str, Any], where: str) -> int:
-    """How many marks there are, 0..dim_process - 1, and an error for any other mark."""
+    """The number of marks that a record declares.
+
+    **Raises:** `InputError` if the record has a mark outside 0..dim_process - 1.
+    """
     marks = record["dim_process"]
     if not isinstance(marks, int) or isinstance(marks, bool) or not 1 <= marks <= MOST_MARKS:
         raise InputError(f"{where} has dim_process {marks!r}; it must be the number of marks, at most {MOST_MARKS:,}")
@@ -196,12 +213,12 @@ MOST_MARKS = 1_000_000
 """A model has parameters for every mark. More marks than this are a mistake in the file."""
 
 READERS = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_json}
-"""By the endings of files."""
+"""The reader for each ending of a file."""
 
 
 def _number(value: Any, where: str) -> float:
     try:
-        if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # Python takes 1_0 for 10
+        if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # Python reads 1_0 as 10
             raise ValueError(value)
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -209,25 +226,27 @@ def _number(value: Any, where: str) -> float:
 
 
 def _shortened(value: Any) -> str:
-    """A value as an error shows it: a line is enough."""
+    """A value as an error message shows it, cut off where it is long."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _check_names(marks: set[str], file: Path) -> None:
-    """Marks that are one number written in several ways, such as 1, 01 and 1.0, are one mark by mistake told apart."""
+    """Refuse marks that are one number written in two ways, such as 1 and 01: they are one mark, counted as two by mistake."""
     written: dict[Decimal, str] = {}
     for mark in sorted(marks):
         try:
-            number = Decimal(mark)  # exact, unlike float: marks may be names of 17 digits
+            number = Decimal(mark)  # exact, unlike float: a mark may be a name of 17 digits
         except InvalidOperation:
             continue
         if number.is_finite() and written.setdefault(number, mark) != mark:
-            raise InputError(f"{file} has the marks {written[number]!r} and {mark!r}; write this number in one way")
+            raise InputError(
+                f"{file} has the marks {written[number]!r} and {mark!r}, which are one number; write it in one way"
+            )
 
 
 def _check(recording: Recording, ties: bool) -> None:
-    """Times must be finite, not negative, and increase; and models must be able to tell them apart in float32."""
+    """Check that the times are finite, not negative and increasing, and that they are still different in float32."""
     times, place = recording.times, recording.place
     narrow = np.finfo(np.float32)
     for i in np.flatnonzero(~np.isfinite(times) | (times < 0))[:1].tolist():
@@ -235,21 +254,21 @@ def _check(recording: Recording, ties: bool) -> None:
     gaps = np.diff(times)
     for i in np.flatnonzero(gaps < 0)[:1].tolist():
         raise InputError(
-            f"{place(i + 1)}: the time {times[i + 1]} is before {times[i]}, that of the sequence's event before;"
-            " sort its events by time"
+            f"{place(i + 1)}: the time {times[i + 1]} is before {times[i]}, the time of the event before it in the"
+            " sequence; sort the events of a sequence by time"
         )
     for i in [] if ties else np.flatnonzero(gaps == 0)[:1].tolist():
         raise InputError(
-            f"{place(i + 1)}: the time {times[i + 1]} is also that of the sequence's event before, and the density of times"
-            " needs different ones; for times that were rounded, --jitter adds uniform noise as wide as what they"
-            " were rounded to"
+            f"{place(i + 1)}: the time {times[i + 1]} is also the time of the event before it in the sequence, and the"
+            " times of a sequence must differ; if the times were rounded down to multiples of a number, give this number"
+            " to --jitter, which adds noise of that width"
         )
     for i in np.flatnonzero(times > narrow.max)[:1].tolist():
         raise InputError(
-            f"{place(i)}: the time is {times[i]}; float32 holds {narrow.max:.3g} at most, use a larger unit"
+            f"{place(i)}: the time is {times[i]}; float32 holds {narrow.max:.3g} at most, so use a larger unit of time"
         )
     for i in np.flatnonzero((gaps > 0) & (gaps < narrow.tiny))[:1].tolist():
         raise InputError(
             f"{place(i + 1)}: the time {times[i + 1]} is {gaps[i]:.3g} after the event before; float32 holds"
-            f" {narrow.tiny:.3g} at least, use a smaller unit"
+            f" {narrow.tiny:.3g} at least, so use a smaller unit of time"
         )

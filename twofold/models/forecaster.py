@@ -89,7 +89,9 @@ class Forecaster(Layer[ForecasterState]):
         **Raises:** `InputError` for settings that are not positive, targets that do not exist, and a model of other sizes.
         """
         if not targets or not set(targets) <= set(range(variates)):
-            raise InputError(f"targets are {targets}; they must be one or more of the {variates} series, counted from 0")
+            raise InputError(
+                f"targets are {targets}; they must be one or more of the {variates} series, counted from 0"
+            )
         sizes = {"horizon": horizon, "patch": patch, "season": season, "memory": memory}
         for name, size in sizes.items():
             if not size > 0:

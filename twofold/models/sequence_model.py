@@ -120,7 +120,9 @@ class SequenceModel(Layer[tuple]):
             return self._tokens(xs, like=self.readout.weight)
         xs = jnp.asarray(xs)
         if xs.ndim != 1 or not jnp.issubdtype(xs.dtype, jnp.integer):
-            raise InputError(f"this model reads marks, integers of shape (time,); got an array of {xs.dtype} of shape {xs.shape}")
+            raise InputError(
+                f"this model reads marks, integers of shape (time,); got an array of {xs.dtype} of shape {xs.shape}"
+            )
         known = not isinstance(xs, jax.core.Tracer)
         if known and xs.size and not 0 <= int(xs.min()) <= int(xs.max()) < self.in_size:
             bad = int(xs.min()) if int(xs.min()) < 0 else int(xs.max())
