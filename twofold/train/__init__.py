@@ -1,4 +1,4 @@
-"""Training: whole stretches of steps compiled, seeds trained together, and nothing lost when a run is stopped."""
+"""The training loop. It compiles whole stretches of steps, trains seeds together, and loses nothing when it is stopped."""
 
 from .checkpoint import Checkpoint
 from .curve import draw_learning_curve as draw_learning_curve

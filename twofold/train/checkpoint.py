@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: a run that was killed continues where it was."""
+"""Checkpoints of a training run. A run that was killed continues from the last one."""
 
 import hashlib
 import io
@@ -19,13 +19,13 @@ from .identity import Identity, differences, plain, versions
 logger = logging.getLogger(__name__)
 
 FILES = ("checkpoint-0", "checkpoint-1")
-"""Two files that are written in turn, so that there is an older checkpoint where the newest is damaged."""
+"""The two files are written in turn. So there is an older checkpoint if the newest is damaged."""
 CHECKSUM = hashlib.sha256().digest_size
-"""Bytes of the checksum that a file begins with. An archive of NumPy's follows."""
+"""How many bytes the checksum at the beginning of a file has. An archive of NumPy follows it."""
 
 
 class Saved(NamedTuple):
-    """The content of a file."""
+    """What a file of a checkpoint holds."""
 
     file: Path
     step: int
@@ -37,17 +37,18 @@ class Saved(NamedTuple):
 class Checkpoint:
     """The saved states of one training run, in a folder of its own.
 
-    Each file is written whole or not at all, with a checksum of its content, and with what determines the run.
+    Each file is written whole or not at all. It has a checksum of its content, and the identity of the run.
     """
 
     def __init__(self, folder: Path | str, run: Identity):
+        """The checkpoint in `folder` of the run that `run` describes. `twofold.train.identity` makes such a description."""
         self.folder, self.run = Path(folder), run
         self.next = FILES[0]
 
     def save(self, step: int, state: Any) -> None:
-        """Keep `state`, a pytree of arrays, as the state after `step` steps. The state before the last one is forgotten.
+        """Save `state`, a pytree of arrays, as the state after `step` steps. The last state that was saved before is kept too.
 
-        **Raises:** `OSError` if the state cannot be written. What was saved before is then as it was.
+        **Raises:** `OSError` if the state cannot be written. The states that were saved before are then still there.
         """
         about = json.dumps({"step": step, "run": self.run, "versions": versions()})
         packed = io.BytesIO()
@@ -58,11 +59,11 @@ class Checkpoint:
         self.next = FILES[1 - FILES.index(self.next)]
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """The newest saved (step, state), of the structure and shapes of `like`, or None if nothing is saved.
+        """The newest saved step and state, or None if nothing is saved. The state has the structure and the shapes of `like`.
 
-        Where the newest checkpoint is damaged, the one before is taken, and a warning in the log of `twofold` says so.
+        If the newest checkpoint is damaged, the one before it is taken, and a warning in the log of `twofold` says so.
 
-        **Raises:** `InputError` if what is saved belongs to another run, or if all of it is damaged.
+        **Raises:** `InputError` if the checkpoint belongs to another run, or if both files are damaged.
         """
         readable = [saved for name in FILES if (saved := self._read(self.folder / name))]
         if not readable:
@@ -77,12 +78,12 @@ class Checkpoint:
         return newest.step, _from_bytes(newest.arrays, like)
 
     def _read(self, file: Path) -> Saved | None:
-        """The content of a file, or None if there is none that can be trusted."""
+        """The content of a file, or None if the file is missing or damaged."""
         try:
             checked = file.read_bytes()
             checksum, content = checked[:CHECKSUM], checked[CHECKSUM:]
             if checksum != hashlib.sha256(content).digest():
-                raise ValueError("its checksum is another")
+                raise ValueError("its content does not fit its checksum")
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
@@ -96,7 +97,8 @@ class Checkpoint:
         found = differences(saved.run, self.run)
         if not found:
             return
-        # Other versions may compute the same in other words; numbers and sizes must agree even so.
+        # Another version of twofold or JAX may write the same computation in another way, so digests may differ. Numbers and
+        # sizes must agree even so.
         numbers_agree = all(saved.run.get(name) == n for name, n in self.run.items() if not isinstance(n, str))
         if numbers_agree and _sizes(saved.arrays) == _sizes(_as_bytes(like)) and saved.versions != versions():
             logger.warning(
@@ -110,7 +112,7 @@ class Checkpoint:
 
 
 def _as_bytes(state: Any) -> dict[str, np.ndarray]:
-    """The arrays of a pytree as bytes, whatever their dtypes, by their paths in it."""
+    """The arrays of a pytree by their paths in it, each as bytes, because NumPy cannot save every dtype."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {keystr(path): np.frombuffer(plain(leaf).tobytes(), np.uint8) for path, leaf in leaves}
 

@@ -1,4 +1,4 @@
-"""The picture of a training run."""
+"""The picture of a training run: its losses against its steps."""
 
 from pathlib import Path
 
@@ -8,8 +8,11 @@ from .loop import Trained
 
 
 def draw_learning_curve(trained: Trained, file: Path | str, *, title: str = "") -> None:
-    """Training loss, and validation loss with the point that was kept, against steps; the mean over seeds in bold."""
-    from matplotlib.figure import Figure  # here, because it takes a second to import
+    """Draw the training loss and the validation loss of a run against its steps, and write the picture to `file`.
+
+    With several seeds, thin lines are the seeds and a bold line is their mean. Dots show where each model was kept.
+    """
+    from matplotlib.figure import Figure  # imported here, because it takes a second
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     ax = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""How the losses of a run fell, when each seed was at its best, and when its patience was over."""
+"""The losses of a run. They say when each seed was at its best, and when its patience was over."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..atomic import write_whole
 class History:
     """The losses of a run, stretch by stretch.
 
-    The run has at most `records` stretches of equal length, and a shorter one at the end where they do not fit.
+    The run has at most `records` stretches. All have the same length, except that the last one may be shorter.
     """
 
     def __init__(self, steps: int, records: int, seeds: int, *, validated: bool, patience: int | None):
@@ -38,7 +38,7 @@ class History:
     def add(
         self, losses: Float[ArrayLike, " seeds"], validation: Float[ArrayLike, " seeds"] | None, seconds: float
     ) -> None:
-        """Record a stretch that is done, and the seconds that it took."""
+        """Record the losses of the next stretch, and the seconds that it took."""
         self.seconds[self.completed] = self.elapsed() + seconds
         self.losses[:, self.completed] = losses
         if validation is not None:
@@ -46,7 +46,7 @@ class History:
         self.completed += 1
 
     def best(self) -> list[int]:
-        """The record of each seed's smallest finite validation loss before its patience was over; -1 if there is none."""
+        """For each seed, the stretch with the smallest finite validation loss before its patience was over, or -1 for none."""
         return [best for best, _ in self._best_records()]
 
     def finished(self) -> bool:
@@ -62,7 +62,7 @@ class History:
         return {"losses": self.losses, "validation": self.validation, "seconds": self.seconds, "completed": done}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `arrays` returned."""
+        """Replace this history by one that `arrays` returned."""
         self.losses, self.validation = arrays["losses"], arrays["validation"]
         self.seconds, self.completed = arrays["seconds"], int(arrays["completed"])
 
@@ -71,7 +71,7 @@ class History:
         write_whole(file, "".join(self._line(index) for index in range(self.completed)))
 
     def append(self, file: Path | str) -> None:
-        """Add the line of the last stretch."""
+        """Add the line of the last stretch to a file that `write` has written."""
         with Path(file).open("a") as opened:
             opened.write(self._line(self.completed - 1))
 
@@ -84,7 +84,7 @@ class History:
 
 
 def _best_record(validated: np.ndarray, patience: int | None) -> tuple[int, bool]:
-    """The record of the smallest finite validation loss before patience was over, and whether it was; -1 for no record."""
+    """The stretch with the smallest finite validation loss before patience was over (-1 for none), and whether it was over."""
     best = -1
     for index, value in enumerate(validated):
         if np.isfinite(value) and (best < 0 or value < validated[best]):

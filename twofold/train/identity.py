@@ -1,4 +1,4 @@
-"""What determines a training run: a checkpoint is continued only by the run that it was made by."""
+"""What determines the results of a training run. Only the run that made a checkpoint may continue it."""
 
 import hashlib
 import re
@@ -14,11 +14,11 @@ from .history import History
 from .population import Population
 
 Identity = dict[str, Any]
-"""Numbers, and digests of what is larger, by what they describe."""
+"""A description of a run, from names to values. Large things, such as the data, are there as digests."""
 
 
 def identity_of(population: Population, history: History) -> Identity:
-    """What determines the results of a run, to the last bit."""
+    """A description of all that determines the results of a run, to the last bit."""
     params, data, key = population.first()
     return {
         "steps": int(history.ends[-1]),
@@ -37,12 +37,12 @@ def identity_of(population: Population, history: History) -> Identity:
 
 
 def versions() -> dict[str, str]:
-    """The programs by which results are the same to the last bit."""
+    """The versions of the programs that compute the results. Other versions may change their last bits."""
     return {name: version(name) for name in ("twofold", "jax", "jaxlib", "equinox", "optax")}
 
 
 def differences(then: Identity, now: Identity) -> list[str]:
-    """What differs between two runs, each difference as a clause of a sentence."""
+    """The differences between two runs, each as a clause of a sentence."""
     return [
         f"{name} differs"
         if isinstance(now.get(name), str)
@@ -53,9 +53,11 @@ def differences(then: Identity, now: Identity) -> list[str]:
 
 
 def _program(f: Callable, *arguments: Any) -> str:
-    """A digest of what a function computes from arguments of these shapes, its constants included."""
+    """A digest of the program that a function is for arguments of these shapes. It covers the constants of the program."""
     traced = jax.make_jaxpr(f)(*arguments)
-    return _digest(traced.consts, re.sub(r"0x[0-9a-f]+", "", str(traced)))  # without the addresses of Python's objects
+    return _digest(
+        traced.consts, re.sub(r"0x[0-9a-f]+", "", str(traced))
+    )  # addresses of Python's objects change in every run
 
 
 def _digest(arrays: Any, text: str = "") -> str:
@@ -68,6 +70,6 @@ def _digest(arrays: Any, text: str = "") -> str:
 
 
 def plain(leaf: Any) -> np.ndarray:
-    """An array as NumPy has it; a random key as its numbers."""
+    """An array as an array of NumPy. A random key becomes its numbers."""
     is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)

@@ -1,4 +1,4 @@
-"""A folder is used by one process at a time."""
+"""A lock, so that only one process at a time uses a folder."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from ..errors import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is locked
+except ImportError:  # Windows does not have it, so nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
 def locked(folder: Path | str) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if need be. The lock ends with the block, or when the process dies.
+    """Hold the lock of a folder. A missing folder is made. The lock ends with the `with` block, or when the process dies.
 
     **Raises:** `InputError` if another process, or another block of this one, holds the lock; `OSError` if the folder
     cannot be made or written.

@@ -1,4 +1,4 @@
-"""The training loop: whole stretches of steps compiled, populations of seeds trained together."""
+"""The training loop. It compiles whole stretches of steps, and trains all seeds together."""
 
 import time
 from collections.abc import Callable
@@ -24,31 +24,32 @@ class Trained(NamedTuple):
     """What `fit` returns."""
 
     models: Any
-    """The trained models. Every array has a leading axis for seeds, as in the models given. With validation, each model is as
-    it was at its best."""
+    """The trained models. Every array has a leading axis for seeds, as in the models that were given. With validation, each
+    model is the one with the smallest validation loss."""
     losses: Float[np.ndarray, "seeds records"]
-    """The mean training loss of each stretch of steps; NaN from where training stopped early."""
+    """The mean training loss of each stretch of steps. It is NaN for stretches after an early end."""
     validation: Float[np.ndarray, "seeds records"]
-    """The validation loss after each stretch; all NaN without validation."""
+    """The validation loss after each stretch. It is NaN without validation, and for stretches after an early end."""
     steps: Int[np.ndarray, " records"]
     """How many steps were done at the end of each stretch."""
     seconds: float
-    """Wall time spent in training, over all sessions of a run that was continued."""
+    """The wall time of training in seconds. For a run that was continued, it is the sum over all its parts."""
     best: list[int]
-    """The record at which each seed's model was kept; -1 without validation, or where its loss was never finite."""
+    """The stretch after which each seed's model was kept. It is -1 without validation, and where the validation loss was never
+    finite."""
     failed: Bool[np.ndarray, " seeds"]
-    """Which seeds have no trained model: those whose last loss or parameters are not finite, or, with validation, whose
-    validation loss was never finite. Their models are of no use."""
+    """Which seeds have no trained model. With validation, a seed fails if its validation loss was never finite. Without
+    validation, it fails if its last loss or its parameters are not finite. The model of such a seed is of no use."""
 
     def checked(self) -> "Trained":
-        """The same, where every seed has a trained model.
+        """Return this result, if every seed has a trained model.
 
-        **Raises:** `FloatingPointError` that names the seeds that failed.
+        **Raises:** `FloatingPointError` with the seeds that failed.
         """
         if np.any(self.failed):
             failed = ", ".join(map(str, np.flatnonzero(self.failed)))
             raise FloatingPointError(
-                f"training diverged for model {failed} of {len(self.failed)} (from 0); a smaller learning rate may help"
+                f"training diverged for model {failed} of {len(self.failed)}, counted from 0; a smaller learning rate may help"
             )
         return self
 
@@ -71,35 +72,43 @@ def fit(
     title: str = "training",
     progress: bool = True,
 ) -> Trained:
-    """Minimise `loss` by `steps` steps of `optimiser`, for several models at once.
+    """Minimise `loss` with `steps` steps of `optimiser`, for several models at once.
 
     **Arguments:**
 
-    - `loss`: `(model, data, key) -> scalar`. It draws its own batch with the key, which differs in every step and seed.
+    - `loss`: `(model, data, key) -> scalar`. It draws its own batch with the key. Every step of every seed has another key.
     - `models`: the models to train, stacked: every array has a leading axis, with one entry for each seed.
         `eqx.filter_vmap` of a constructor over keys makes such models.
-    - `data`: a pytree of arrays, stacked likewise. With `shared_data` all seeds have the same data, which is not stacked.
-    - `key`: one key for all seeds, or one for each.
-    - `records`: the run is compiled and reported in so many stretches of equal length.
-    - `validation`: `(model, data) -> scalar`, a loss on data held out. It is measured after every stretch. Each seed's model
-        is kept as it was where this loss was smallest.
+    - `data`: a pytree of arrays, which are stacked in the same way.
+    - `optimiser`: an optimiser of Optax.
+    - `steps`: how many steps each seed takes at most.
+    - `key`: one key, from which each seed gets its own, or a key for each seed.
+    - `shared_data`: whether all seeds have the same data. The data are then not stacked.
+    - `records`: the run is divided into this many stretches at most. The losses are recorded after each of them.
+    - `validation`: `(model, data) -> scalar`, a loss on data that are held out. It is measured after every stretch. The model
+        of each seed is kept as it was when this loss was smallest.
     - `patience`: a seed ends after this many stretches without a smaller validation loss. The run ends with the last seed.
-    - `log`: a file that gets a line of JSON for each stretch: steps, seconds, and the losses of all seeds.
-    - `checkpoint`: a folder. The run is saved there every `checkpoint_seconds`, at its end, and before it ends at Ctrl-C or
-        SIGTERM. A run that was stopped, in whatever way, continues from there to bit-identical results. Without a
-        folder nothing is saved.
+    - `log`: a file that gets a line of JSON for each stretch. The line has the steps, the seconds, and the losses of all seeds.
+    - `checkpoint`: a folder. The run is saved there every `checkpoint_seconds` seconds, at its end, and before it ends after
+        Ctrl-C or SIGTERM. A run that was stopped, or killed, continues from there to bit-identical results. Without a
+        folder, nothing is saved.
+    - `title`, `progress`: the title of the progress bar, and whether the bar is shown.
 
-    **Raises:** `InputError` if the checkpoint belongs to a run of other settings, models, data, loss or optimiser, if all of
-    it is damaged, or if another process trains in its folder; `FloatingPointError` if the loss of all models becomes NaN
-    before any was validated, or if no model is finite at the end; `OSError` if a file cannot be written.
-    After Ctrl-C `KeyboardInterrupt` is raised, and after SIGTERM `SystemExit` with code 143.
+    **Raises:**
+
+    - `InputError` if the checkpoint belongs to a run with other settings, models, data, loss or optimiser, if it is damaged,
+        or if another process trains in its folder;
+    - `FloatingPointError` if the loss of all models becomes NaN before any validation loss was finite, or if no seed has a
+        trained model at the end;
+    - `OSError` if a file cannot be written;
+    - after Ctrl-C `KeyboardInterrupt`, and after SIGTERM `SystemExit` with code 143.
     """
     if steps < 1:
         raise InputError(f"steps is {steps}; it must be at least 1")
     if records < 1:
         raise InputError(f"records is {records}; it must be at least 1")
     if patience is not None and (patience < 1 or validation is None):
-        raise InputError(f"patience is {patience}; it must be at least 1, and needs a validation loss")
+        raise InputError(f"patience is {patience}; it must be at least 1, and it needs a validation loss")
     population = Population(
         models, data, key, shared_data=shared_data, loss=loss, validation=validation, optimiser=optimiser
     )
@@ -130,7 +139,7 @@ def _trained(population: Population, state: State, history: History) -> Trained:
 
 
 def _stretch(population: Population, state: State, history: History) -> tuple[State, dict[str, Any]]:
-    """The state after the next stretch, which is recorded, and what the progress bar shows of it."""
+    """Train for one stretch, and record it. Return the new state, and what the progress bar shows."""
     began, length = time.perf_counter(), history.lengths[history.completed]
     state, now = population.stretch(state, history.done(), length)
     losses = np.asarray(now)

@@ -1,4 +1,4 @@
-"""Several models that are trained at once, and what is compiled for them: a stretch of steps, a validation, a choice."""
+"""Models that are trained together, and the functions that are compiled for them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ class State(NamedTuple):
     params: Any
     optimiser: Any
     kept: Any
-    """The parameters of each seed at its smallest validation loss; None without validation."""
+    """The parameters of each seed when its validation loss was smallest. It is None without validation."""
 
 
 class Population:
@@ -39,7 +39,7 @@ class Population:
         self.params, self.static = eqx.partition(models, eqx.is_inexact_array)
         self.data, self.data_static = eqx.partition(data, eqx.is_array)
         self.seeds = len(jax.tree.leaves(self.params)[0])
-        one_key_ndim = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1  # new keys, and those of the old kind
+        one_key_ndim = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1  # typed keys, and arrays of integers
         self.keys = key if key.ndim > one_key_ndim else jax.random.split(key, self.seeds)
         self.shared_data, self.optimiser, self.validated = shared_data, optimiser, validation is not None
         self._loss, self._validation = loss, validation
@@ -52,12 +52,12 @@ class Population:
 
     def start(self) -> State:
         """The state before the first step."""
-        params = jax.tree.map(jnp.copy, self.params)  # for a stretch consumes its arguments
+        params = jax.tree.map(jnp.copy, self.params)  # because a stretch destroys its arguments
         kept = jax.tree.map(jnp.copy, self.params) if self.validated else None
         return State(params, jax.vmap(self.optimiser.init)(params), kept)
 
     def stretch(self, state: State, first: int, length: int) -> tuple[State, Float[Array, " seeds"]]:
-        """The state after `length` more steps, of which the number is `first`, and their mean loss."""
+        """The state after `length` more steps, and the mean loss of these steps. `first` steps were done before."""
         params, optimiser, losses = self._stretch(
             state.params, state.optimiser, self.keys, self.data, first, length=length
         )
@@ -68,7 +68,7 @@ class Population:
         return self._validate(state.params, self.data)
 
     def keep(self, state: State, better: Bool[np.ndarray, " seeds"]) -> State:
-        """The state that keeps the present parameters of the seeds that are `better`."""
+        """The same state, but with the present parameters kept for the seeds that are `better`."""
         return state._replace(kept=_chosen(state.params, state.kept, better))
 
     def loss_of_one(self, params: Any, data: Any, key: PRNGKeyArray) -> Array:
@@ -100,7 +100,10 @@ class Population:
         return *carry, jnp.mean(values)
 
     def _of_each(self, f, *args):
-        """`f` of every seed's arguments, the data last; one seed alone is not batched, which costs a third of the speed."""
+        """Apply `f` to the arguments of every seed. The last argument is the data.
+
+        A single seed is not batched, because a batch of one costs a third of the speed.
+        """
         data_axis = None if self.shared_data else 0
         if self.seeds > 1:
             return jax.vmap(f, (*[0] * (len(args) - 1), data_axis))(*args)

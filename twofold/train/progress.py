@@ -4,7 +4,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(*, shown: bool) -> Progress:
-    """A bar with the steps that are done, the loss, the speed and the time. Its tasks have the fields `loss` and `speed`."""
+    """A bar with the steps that are done, the loss, the speed and the time. Its tasks need the fields `loss` and `speed`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Results that take long are kept in files, so that a run that was stopped continues after the last of them."""
+"""Keep results that take long in files. A run that was stopped continues after the last of them."""
 
 import hashlib
 import json
@@ -13,20 +13,19 @@ logger = logging.getLogger(__name__)
 
 
 def kept(file: Path | str, settings: Any, make: Callable[[], Any]) -> Any:
-    """The result of `make()`, from `file` if it is kept there already.
+    """The result of `make()`. It is read from `file` if it is kept there, or else computed and written.
 
     `settings` and the result are JSON: dictionaries with string keys, lists, numbers, strings. They are kept together with
-    a checksum. A file with other settings is made anew; so is a damaged file, and a warning in the log of `twofold`
-    says so. The file is written whole or not at all, and its folder is made if need be.
+    a checksum. A file with other settings is replaced. A damaged file is replaced too, with a warning in the log of
+    `twofold`. The file is written whole or not at all, and a missing folder is made.
 
     **Arguments:**
 
     - `file`: where the result is kept.
     - `settings`: everything that determines the result.
-    - `make`: computes the result. What is returned is always the JSON form of it, with lists for tuples, whether it was
-        made now or before.
+    - `make`: computes the result. The return value is always the result in JSON form, with lists in place of tuples.
 
-    **Raises:** `OSError` if the file cannot be read or written, and whatever `make` raises; then nothing is kept.
+    **Raises:** `OSError` if the file cannot be read or written, and whatever `make` raises. Nothing is kept then.
     """
     file, settings = Path(file), _as_json(settings)
     present = _read(file)
@@ -40,12 +39,12 @@ def kept(file: Path | str, settings: Any, make: Callable[[], Any]) -> Any:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """The settings and the result in a file, or None if there are none that can be trusted."""
+    """The settings and the result in a file, or None if the file is missing or damaged."""
     try:
         content = json.loads(file.read_bytes())
         checksum = content.pop("checksum")
         if checksum != _checksum(content):
-            raise ValueError("its checksum is another")
+            raise ValueError("its content does not fit its checksum")
         return {"settings": content["settings"], "result": content["result"]}
     except FileNotFoundError:
         return None

@@ -1,4 +1,4 @@
-"""The folder of a run: what it was asked to do, so that the same command continues it and another does not spoil it."""
+"""The folder of a run. It says what the run was asked to do: the same command continues the run, and another is refused."""
 
 import contextlib
 import json
@@ -13,10 +13,10 @@ from .lock import locked
 
 @contextlib.contextmanager
 def open_run(folder: Path | str, config: dict[str, Any]) -> Iterator[Path]:
-    """A folder for the run that `config` describes, for the time of a `with` block.
+    """Open a folder for the run that `config` describes, for the time of a `with` block.
 
-    The folder is made, with `config` as its run.json, or found with the same config, to be continued. It is locked: no
-    other process can open it at the same time.
+    A new folder gets `config` as its run.json. A folder that has the same config is continued. The folder is locked, so that
+    no other process can open it at the same time.
 
     **Raises:** `InputError` if the folder holds anything else, or is in use; `OSError` if it cannot be made or written.
     """
@@ -34,7 +34,7 @@ def open_run(folder: Path | str, config: dict[str, Any]) -> Iterator[Path]:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a killed run leaves before its first file."""
+    """Whether a folder holds no files, except for those that a run leaves if it is killed before it has written run.json."""
     return folder.is_dir() and all(file.name in (".lock", ".run.json.new") for file in folder.iterdir())
 
 
@@ -49,5 +49,5 @@ def _compare(described: Path, config: dict[str, Any]) -> None:
         name = changed[0]
         raise InputError(
             f"{folder} holds another run, of {name} = {present.get(name)} rather than {config.get(name)};"
-            " choose another --out, or delete it"
+            " choose another --out, or delete the folder"
         )

@@ -1,4 +1,4 @@
-"""When a run is saved: every now and then, at its end, and before the process ends at a signal."""
+"""Save a run from time to time, at its end, and before a signal ends the process."""
 
 import contextlib
 import logging
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 class Saver:
-    """Saves the state of a run together with its history."""
+    """Saves the state of a run together with its history, every `every` seconds."""
 
     def __init__(self, checkpoint: Checkpoint, history: History, asked: Interruption, every: float):
         self.checkpoint, self.history, self.asked, self.every = checkpoint, history, asked, every
         self.last = time.perf_counter()
 
     def restore(self, state: State) -> State:
-        """The saved state, whose history is taken over; `state`, the first one, if nothing is saved."""
+        """The saved state, or `state` if nothing is saved. The saved history replaces the present one."""
         restored = self.checkpoint.restore(self._packed(state))
         if restored is None:
             return state
@@ -38,7 +38,7 @@ class Saver:
         return jax.tree.unflatten(structure, leaves)
 
     def stretch_done(self, state: State) -> None:
-        """Save if it is time to, and end if the process was asked to.
+        """Save the state if it is time, and end the process if a signal has asked for it.
 
         **Raises:** `KeyboardInterrupt` or `SystemExit` after a signal, once the state is saved.
         """
@@ -59,7 +59,7 @@ class Saver:
 
 
 class NoSaver:
-    """The saver of a run that is not saved."""
+    """The saver of a run that is not saved. It does nothing."""
 
     def restore(self, state: State) -> State:
         return state
@@ -72,7 +72,9 @@ class NoSaver:
 def saver(
     folder: Path | str | None, population: Population, history: History, *, every: float
 ) -> Iterator[Saver | NoSaver]:
-    """What saves a run in a folder, which is locked meanwhile; signals wait for it.
+    """A saver for a run, for the time of a `with` block. The folder is locked, and signals wait until the run is saved.
+
+    Without a folder, nothing is saved.
 
     **Raises:** `InputError` if another run uses the folder.
     """

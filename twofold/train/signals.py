@@ -1,4 +1,4 @@
-"""A signal to end the process waits until what was trained is saved."""
+"""Signals that end the process wait until the run is saved."""
 
 import contextlib
 import signal
@@ -9,16 +9,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Whether the process was asked to end."""
+    """Whether a signal has asked the process to end."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
-        """The number of the signal; None if there was none."""
+        """The number of the signal, or None if there was no signal."""
         self.unsaved = False
-        """Whether there is something to save: only then does a signal wait."""
+        """Whether something is not saved yet. Only then does a signal wait."""
 
     def end(self) -> None:
-        """End as the signal asked, if there was one.
+        """End the process as the signal asked, if there was a signal.
 
         **Raises:** `KeyboardInterrupt` after SIGINT (Ctrl-C), `SystemExit` with code 143 after SIGTERM.
         """
@@ -36,9 +36,10 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Within this block SIGINT and SIGTERM wait for `Interruption.end` while something is unsaved.
+    """Make SIGINT and SIGTERM wait for `Interruption.end` while something is unsaved, for the time of a `with` block.
 
-    A signal that the process ignores stays ignored. Threads other than the main one get no signals, and nothing changes there.
+    A signal that the process ignores stays ignored. In a thread other than the main one nothing changes, because signals
+    reach the main thread alone.
     """
     asked = Interruption()
     before = {}
