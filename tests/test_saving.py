@@ -91,8 +91,8 @@ def _set(field, value):
         (lambda f: _edit(f / "config.json", lambda m: m["w_v"].update(more=1)), "should have a shape and a dtype"),
         (lambda f: _edit(f / "config.json", lambda m: m.update(w_z=m["w_v"])), "has the unknown field 'w_z'"),
         (lambda f: _edit(f / "config.json", lambda m: m.pop("w_v")), "lacks field 'w_v'"),
-        (_set("w_v", None), "arrays that do not belong into it: model.w_v"),
-        (_set("w_v", 3), "arrays that do not belong into it: model.w_v"),
+        (_set("w_v", None), "arrays that do not belong to it: model.w_v"),
+        (_set("w_v", 3), "arrays that do not belong to it: model.w_v"),
     ],
 )
 def test_damage_is_named(folder, damage, message, unchecked):

@@ -118,7 +118,7 @@ def test_a_model_saved_over_a_stream_takes_no_state_from_it(tmp_path):
         (lambda arrays: arrays.update(tokens=np.float32(1)), "does not say how many tokens"),
         (lambda arrays: arrays.update(tokens=np.asarray(-2)), "does not say how many tokens"),
         (lambda arrays: arrays.pop(".output"), "lacks the array .output"),
-        (lambda arrays: arrays.update(more=np.zeros(2)), "arrays that do not belong into it: more"),
+        (lambda arrays: arrays.update(more=np.zeros(2)), "arrays that do not belong to it: more"),
         (lambda arrays: arrays.update({".output": np.zeros((9, 9))}), "it has .output as float64"),
     ],
 )

@@ -1,3 +1,5 @@
+"""Trained models on streams."""
+
 from .stream import Stream
 
 __all__ = [

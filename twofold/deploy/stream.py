@@ -1,4 +1,4 @@
-"""A trained model on a stream: one token in, one output out."""
+"""A trained model on a stream. For each token that comes in, one output goes out."""
 
 import os
 import threading
@@ -19,10 +19,10 @@ from ..saving.folder import STATE
 
 
 class Stream:
-    """Runs a model token by token, in memory that does not grow with their number.
+    """Runs a model token by token. The memory does not grow with the number of tokens.
 
-    Threads may share a stream: their tokens are taken one after another. A process that was forked cannot use the streams
-    of its parent, since JAX's threads do not exist in it; it is refused. Start it with the method `"spawn"`.
+    Threads may share a stream: their tokens are taken one after another. A forked process cannot use the streams of its
+    parent, because it does not have the threads of JAX. Start processes with the method `"spawn"`.
 
     !!! example
 
@@ -32,43 +32,45 @@ class Stream:
     """
 
     def __init__(self, model: Layer):
-        """A stream at its beginning. The model's step is compiled at the first `push`."""
+        """A stream that has read no tokens. The first `push` compiles the step of the model."""
         self.model = model
         self._size, self._reads_marks = model.in_size, model.reads == "marks"
         self._dtype = jnp.result_type(float)
-        # The parameters are closed over, not passed: a call then costs half as much. The state is updated in place.
+        # The parameters are constants of the compiled step, which halves the cost of a call. The state is updated in place.
         self._step = jax.jit(lambda state, x: model.step(state, x), donate_argnums=0)
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._compiled = False
-        # One entry: ((state, output), tokens).
+        # This has one entry, ((state, output), tokens), which is replaced in a single operation.
         self._now: deque[tuple[tuple[Any, Any], int]] = deque(maxlen=1)
         self.reset()
 
     @property
     def tokens(self) -> int:
-        """How many tokens were pushed."""
+        """How many tokens the stream has read."""
         return self._now[0][1]
 
     def push(self, x: Shaped[ArrayLike, "*features"] | Sequence[float]) -> Float[np.ndarray, " out"]:
-        """The output after one more token: `(in_size,)` finite numbers, or one mark, an integer below `in_size`.
+        """Read one more token, and return the output after it, `(out_size,)`.
 
-        A Ctrl-C in here leaves the stream before the token or after it, and `tokens` says which. If it hits the moment in which
-        JAX replaces the state, the state is lost, and the next `push` says so.
+        A token is `(in_size,)` finite numbers. For a model that reads marks, it is an integer from 0 to `in_size` - 1.
 
-        **Raises:** `InputError` if the token is anything else. The stream is then as before. `RuntimeError` in a process
-        that was forked after the stream was made, and if the step itself failed and took the state with it.
+        After a Ctrl-C, the stream is as it was before the token or after it, and `tokens` says which. A Ctrl-C at the very
+        moment in which JAX replaces the state can destroy the state. The next `push` then says so.
+
+        **Raises:** `InputError` for any other token, which leaves the stream as it was. `RuntimeError` in a process that was
+        forked after the stream was made, and if the state was lost in a step that failed.
         """
         if os.getpid() != self._process:
             raise RuntimeError("this process was forked after the stream was made; start it with the method 'spawn'")
         x = self._checked(x)
         with self._lock:
-            if not self._compiled:  # on a copy, because a step that is interrupted while it is compiled could lose it
+            if not self._compiled:  # with a copy of the state, which an interrupt during compilation could destroy
                 self._step(jax.tree.map(jnp.copy, self._now[0][0][0]), x)
                 self._compiled = True
             (state, _), tokens = self._now[0]
-            # The step destroys the old state. An interrupt can come between any two operations of Python, but `extend` is one:
-            # so the new state takes the place of the old, unless the interrupt comes inside of JAX.
+            # The step destroys the old state, and an interrupt can come between any two operations of Python. `extend` is a
+            # single operation. So the new state takes the place of the old one, unless the interrupt comes inside of JAX.
             try:
                 self._now.extend(zip(map(self._step, (state,), (x,)), (tokens + 1,), strict=True))
             except Exception as error:
@@ -79,38 +81,45 @@ class Stream:
         return np.asarray(y)
 
     def reset(self) -> None:
-        """Forget all tokens, as if the stream were new."""
+        """Forget all tokens. The stream is then as new."""
         self._continue_from(self.model.init_state(), 0)
 
     @property
     def state_bytes(self) -> int:
-        """Memory that the state takes."""
+        """The memory that the state takes, in bytes."""
         return sum(leaf.nbytes for leaf in jax.tree.leaves(self._now[0][0][0]))
 
     def save(self, path: Path | str) -> None:
-        """Write the model and where the stream stands to the folder `path`, in place of what was saved there before.
+        """Write the model, its state and the number of tokens to the folder `path`, in place of a model that is there.
 
-        After a kill, the folder holds the old model and state or the new ones. **Raises:** as `twofold.save` does.
+        After a kill, the folder holds the old model and its state, or the new ones.
+
+        **Raises:** `InputError` if the model holds something that twofold does not have, such as a mixer of your own, and
+        `OSError` if the files cannot be written.
         """
         with self._lock:
             (state, _), tokens = self._now[0]
             arrays = named_leaves(state) | {"tokens": np.asarray(tokens)}
-            arrays = {name: np.array(array) for name, array in arrays.items()}  # not views of what a push destroys
+            arrays = {
+                name: np.array(array) for name, array in arrays.items()
+            }  # copies, because the next push destroys the state
         save_with_state(path, self.model, arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> "Stream":
-        """The stream that `save` wrote, to be continued exactly.
+        """Read the stream that `save` wrote to the folder `path`. It continues exactly where it was.
 
-        **Raises:** `InputError` if files are missing, damaged or do not belong together.
+        **Raises:** `InputError` if files are missing or damaged, or do not belong together.
         """
         model, arrays = load_with_state(path)
         file = Path(path) / STATE
         if arrays is None:
-            raise InputError(f"{path} holds a model and no state of a stream that names this model")
+            raise InputError(
+                f"{path} holds a model and no state of a stream that belongs to it; twofold.load reads the model"
+            )
         tokens = arrays.pop("tokens", np.asarray(-1))
         if tokens.shape != () or tokens.dtype.kind not in "iu" or tokens < 0:
-            raise InputError(f"{file} does not say how many tokens the stream had")
+            raise InputError(f"{file} is damaged: it does not say how many tokens the stream has read")
         stream = cls(model)
         try:
             state = with_named_leaves(model.init_state(), arrays)
@@ -120,7 +129,7 @@ class Stream:
         return stream
 
     def _continue_from(self, state: Any, tokens: int) -> None:
-        state = jax.tree.map(jnp.copy, state)  # each array its own, to be updated in place
+        state = jax.tree.map(jnp.copy, state)  # no array may be shared, because a step updates them in place
         with self._lock:
             self._now.append(((state, None), tokens))
 
@@ -139,4 +148,4 @@ class Stream:
         if not finite.all():
             bad = int(np.argmin(finite))
             raise InputError(f"feature {bad} of token {self.tokens} is {x[bad]}; all features must be finite numbers")
-        return x.astype(self._dtype)  # one dtype, so that the step is compiled once
+        return x.astype(self._dtype)  # always the same dtype, so that the step is compiled only once

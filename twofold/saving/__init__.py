@@ -1,4 +1,7 @@
-"""Models in files: a folder with `config.json`, what the model is, and `model.safetensors`, its arrays. No pickle."""
+"""Models in files. The folder of a model has `config.json`, which describes the model, and `model.safetensors` with its arrays.
+
+There is no pickle, so loading a model runs no code from its files.
+"""
 
 from .arrays import named_leaves as named_leaves
 from .arrays import with_named_leaves as with_named_leaves

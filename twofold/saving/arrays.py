@@ -1,4 +1,4 @@
-"""Named arrays as the bytes of a safetensors file, of any dtype that JAX computes with."""
+"""Named arrays as the bytes of a safetensors file. They may have any dtype in `DTYPES`."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ DTYPES = {
     "F64": np.float64,
     "C64": np.complex64,
 }
-"""NumPy's dtypes by their names in the file. safetensors itself reads no bfloat16 as NumPy arrays."""
+"""The dtypes of NumPy by their names in the file. safetensors itself cannot read bfloat16 as arrays of NumPy."""
 
 
 def to_bytes(arrays: dict[str, np.ndarray]) -> bytes:
@@ -36,7 +36,7 @@ def to_bytes(arrays: dict[str, np.ndarray]) -> bytes:
 def from_bytes(data: bytes) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file with this content.
 
-    **Raises:** `InputError` if it is not one.
+    **Raises:** `InputError` if the content is no safetensors file, or damaged.
     """
     try:
         return {
@@ -53,7 +53,7 @@ def named_leaves(tree: PyTree) -> dict[str, np.ndarray]:
 
 
 def with_named_leaves(tree: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
-    """`tree` with its arrays replaced by those of the same paths.
+    """`tree` with each array replaced by the array of its path in `arrays`.
 
     **Raises:** `InputError` if an array is missing, is left over, or has another shape or dtype.
     """
@@ -70,7 +70,7 @@ def with_named_leaves(tree: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
 def taken(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: str) -> jax.Array:
     """Take the array `name` out of `arrays`.
 
-    **Raises:** `InputError` if it is missing, or has another shape or dtype than these.
+    **Raises:** `InputError` if the array is missing, has another shape or dtype, or needs 64 bits while JAX has them turned off.
     """
     if name not in arrays:
         raise InputError(f"it lacks the array {name}")
@@ -85,4 +85,4 @@ def taken(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtyp
 def check_all_taken(arrays: dict[str, np.ndarray]) -> None:
     """**Raises:** `InputError` if arrays are left over."""
     if arrays:
-        raise InputError(f"it has arrays that do not belong into it: {', '.join(sorted(arrays))}")
+        raise InputError(f"it has arrays that do not belong to it: {', '.join(sorted(arrays))}")

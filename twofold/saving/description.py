@@ -1,4 +1,4 @@
-"""A model as JSON and named arrays, and back."""
+"""Turn a model into JSON and named arrays, and back."""
 
 import dataclasses
 from typing import Any
@@ -18,22 +18,22 @@ MODULES = {
     for kind in (*LAYERS, Converted, eqx.nn.Linear, eqx.nn.Embedding, eqx.nn.LayerNorm)
     if issubclass(kind, eqx.Module)
 }
-"""What a saved model may consist of, by name."""
+"""The classes that a saved model may consist of, by their names."""
 
 
 def described(model: layers.Layer) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """`model` as JSON, and its arrays by their paths in it.
+    """Describe `model` as JSON, and collect its arrays by their paths in it.
 
-    **Raises:** `InputError` if the model holds something that is not twofold's, such as a mixer of your own.
+    **Raises:** `InputError` if the model holds something that twofold does not have, such as a mixer of your own.
     """
     arrays: dict[str, np.ndarray] = {}
     return _describe(model, "model", arrays), arrays
 
 
 def built(description: Any, arrays: dict[str, np.ndarray]) -> layers.Layer:
-    """The model that `described` took apart.
+    """Build the model again from what `described` returned.
 
-    **Raises:** `InputError` if fields or arrays are missing, unknown or of another form, or the model does not work.
+    **Raises:** `InputError` if fields or arrays are missing, unknown or of another form, or if the model cannot take a step.
     """
     arrays = dict(arrays)
     model = _build(description, "model", arrays)
@@ -43,13 +43,13 @@ def built(description: Any, arrays: dict[str, np.ndarray]) -> layers.Layer:
     try:
         token = np.int32(0) if model.reads == "marks" else np.zeros(model.in_size, np.float32)
         jax.eval_shape(lambda: model.step(model.init_state(), token))
-    except Exception as error:  # Whatever a wrong field leads to.
+    except Exception as error:  # a wrong field can lead to any error
         raise InputError(f"its fields do not fit together: {type(error).__name__}: {error}") from error
     return model
 
 
 def _describe(node: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    """`node` as JSON; its arrays are collected by path."""
+    """Describe `node` as JSON, and add its arrays to `arrays`, by their paths."""
     if isinstance(node, eqx.Module):
         name = type(node).__name__
         if MODULES.get(name) is not type(node):

@@ -1,14 +1,13 @@
-"""The files of a saved model, which are replaced together: a kill at any point leaves all of the old or all of the new.
+"""The files of a saved model are replaced together. After a kill at any point, all files are the old ones or all are the new.
 
-`config.json` decides. It has the checksums of the other files, and its replacement, which is atomic, is the moment at which
-the new files are valid:
+`config.json` has the checksums of the other files. A save has three steps:
 
-1. The new files are written beside the old ones, under hidden names with their checksums.
-2. `config.json` is replaced.
+1. The new files are written beside the old ones. Their hidden names contain their checksums.
+2. `config.json` is replaced. This is atomic, and from then on the new files are valid.
 3. The new files get their visible names.
 
-A reader takes a file under either name if it has the checksum. So it finds the new files between steps 2 and 3, and the next
-save does what is left of step 3.
+A reader looks for a file under both names, and takes the one that has the right checksum. So it finds the new files even
+between steps 2 and 3. If a kill prevents step 3, the next save does it.
 """
 
 import contextlib
@@ -25,15 +24,17 @@ from ..errors import InputError
 
 CONFIG, MODEL, STATE = "config.json", "model.safetensors", "state.safetensors"
 FORMAT = 2
-"""The version of the format that is written. Format 1 had no checksums, and its state named no model."""
+"""The version of the format that is written. Format 1 had no checksums, and did not say which model a state belongs to."""
 KEYS = {1: {"format", "model"}, 2: {"format", "model", "files", "checksum"}}
-"""What `config.json` has in each format that can be read."""
+"""The keys of `config.json` in each format that can be read."""
 
 
 def write_together(folder: Path, model: dict[str, Any], files: dict[str, bytes]) -> None:
-    """Replace the saved model in `folder` by this one, described by `model`; other files in the folder stay.
+    """Replace the saved model in `folder`. `model` describes the new one, and `files` has its files by name.
 
-    **Raises:** `OSError` if the files cannot be written. The old ones are then still there, or all of the new ones.
+    Other files in the folder stay.
+
+    **Raises:** `OSError` if the files cannot be written. Then either all old files are there, or all new ones.
     """
     checksums = {name: _checksum(data) for name, data in files.items()}
     config = {"format": FORMAT, "files": checksums, "model": model}
@@ -50,7 +51,7 @@ def write_together(folder: Path, model: dict[str, Any], files: dict[str, bytes])
 
 
 def read_together(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What `config.json` says, and the files that it names.
+    """Read `config.json`, and the files that it names.
 
     **Raises:** `InputError` if the folder holds no model, or files that are damaged or do not belong together.
     """
@@ -66,7 +67,7 @@ def read_together(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         except InputError:
             if file.is_file() and file.read_bytes() == text:
                 raise
-            # Another process has just replaced the files: the new ones are read.
+            # Another process has just replaced the files. The loop reads the new ones.
 
 
 def _read_config(file: Path, text: bytes) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def _read_config(file: Path, text: bytes) -> dict[str, Any]:
 
 
 def _read(file: Path, checksum: str | None) -> bytes:
-    """The content with this checksum, under the hidden name or the visible one."""
+    """The content of the file that has this checksum, under its hidden name or its visible one."""
     candidates = [file] if checksum is None else [_new(file, checksum), file]
     found = [candidate.read_bytes() for candidate in candidates if candidate.is_file()]
     if not found:
@@ -103,11 +104,13 @@ def _read(file: Path, checksum: str | None) -> bytes:
     for data in found:
         if checksum in (None, _checksum(data)):
             return data
-    raise InputError(f"{file} is truncated or damaged, or belongs to another model: {CONFIG} has another checksum")
+    raise InputError(
+        f"{file} is truncated or damaged, or belongs to another model: {CONFIG} has another checksum for it"
+    )
 
 
 def _tidy(folder: Path) -> None:
-    """Give the files that `config.json` names their visible names, and remove all that a save has left over."""
+    """Give the files that `config.json` names their visible names, and remove the other files of a save."""
     try:
         config = _read_config(folder / CONFIG, (folder / CONFIG).read_bytes())
     except (OSError, InputError):
@@ -129,7 +132,7 @@ def _new(file: Path, checksum: str) -> Path:
 
 
 LEFT_OVER = re.compile(rf"\.+({re.escape(CONFIG)}|{re.escape(MODEL)}|{re.escape(STATE)})\.[0-9a-f]+(\.new)?")
-"""The hidden files of a save that was killed. Those of format 1 end in a number."""
+"""The names of the hidden files that a killed save leaves. In format 1 they end in a number."""
 
 
 @contextlib.contextmanager
@@ -153,6 +156,6 @@ def _checksum(data: bytes) -> str:
 
 
 def _checksum_of_config(config: Any) -> str:
-    """The checksum of all that `config` says besides its checksum, however it is laid out."""
+    """The checksum of all that `config` says, except its own checksum. The layout of the file does not matter."""
     content = {name: config[name] for name in config if name != "checksum"} if isinstance(config, dict) else config
     return _checksum(json.dumps(content, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""`save` and `load`: a model in a folder, alone or with the state of a stream."""
+"""Save a model to a folder, and load it again, alone or with the state of a stream."""
 
 from pathlib import Path
 
@@ -12,19 +12,19 @@ from .folder import CONFIG, MODEL, STATE, read_together, write_together
 
 
 def save(path: Path | str, model: Layer) -> None:
-    """Write `model` to the folder `path`, made if need be. It may be any layer of twofold, trained, converted or pruned.
+    """Write `model` to the folder `path`. It may be any layer or model of twofold: trained, converted or pruned.
 
-    A model that the folder held before is replaced, with the state of its stream if there was one: after a kill, the folder
-    holds the old model or the new one, whole. Other files in the folder stay.
+    A missing folder is made. A model in the folder is replaced, and the state of its stream is removed. After a kill, the
+    folder holds the whole old model or the whole new one. Other files in the folder stay.
 
-    **Raises:** `InputError` if the model holds something that is not twofold's, such as a mixer of your own, and
+    **Raises:** `InputError` if the model holds something that twofold does not have, such as a mixer of your own, and
     `OSError` if the files cannot be written.
     """
     save_with_state(path, model, None)
 
 
 def load(path: Path | str) -> Layer:
-    """The model that `save` wrote to the folder `path`.
+    """Read the model that `save` wrote to the folder `path`.
 
     **Raises:** `InputError` if the folder holds no model, or files that are damaged or do not belong together.
     """
@@ -32,7 +32,7 @@ def load(path: Path | str) -> Layer:
 
 
 def save_with_state(path: Path | str, model: Layer, state: dict[str, np.ndarray] | None) -> None:
-    """As `save`, with the named arrays of a state of the model, in the file `state.safetensors`."""
+    """As `save`. The named arrays of a state go into the file `state.safetensors`."""
     description, arrays = described(model)
     files = {MODEL: to_bytes(arrays)}
     if state is not None:
@@ -41,7 +41,7 @@ def save_with_state(path: Path | str, model: Layer, state: dict[str, np.ndarray]
 
 
 def load_with_state(path: Path | str) -> tuple[Layer, dict[str, np.ndarray] | None]:
-    """As `load`, with the arrays of the state that was written with the model; None if there was no state."""
+    """As `load`, together with the arrays of the state that was written with the model, or None if there was no state."""
     folder = Path(path)
     config, files = read_together(folder)
     arrays = {name: _arrays(folder / name, data) for name, data in files.items()}
