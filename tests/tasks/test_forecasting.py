@@ -207,7 +207,7 @@ def test_every_data_set_has_a_model(dataset, season):
     ("change", "message"),
     [
         ({"mixer": "mamba"}, "unknown mixer 'mamba'"),
-        ({"dataset": "Nothing"}, "unknown dataset 'Nothing'; there are elecdemand, eustock, weather"),
+        ({"dataset": "Nothing"}, "unknown dataset 'Nothing'; it must be one of elecdemand, eustock, weather"),
         ({"csv": Path("missing.csv")}, "missing.csv cannot be read"),
         ({"target": "DAX"}, "target is 'DAX', which is for --csv"),
         ({"horizon": 0}, "horizon is 0"),

@@ -1,4 +1,4 @@
-"""Tasks on real data: forecasting, events and classification. `train` trains a model on one of them and keeps it in a folder."""
+"""Tasks on data: forecasting, events and classification. `train` trains a model for a task, and keeps it in a folder."""
 
 from .classification import Classification
 from .events import Batch, Events

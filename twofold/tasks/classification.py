@@ -1,4 +1,4 @@
-"""Which class does a sequence belong to? A model reads it to the end, and answers."""
+"""Which class does a sequence belong to? A model reads the sequence to its end, and answers."""
 
 import dataclasses
 from pathlib import Path
@@ -22,8 +22,8 @@ from .task import Metrics, Task
 class Classification(Task[LabelledSet]):
     """Which class does a sequence belong to?
 
-    The model answers after every token, from the mean of its features so far; its last answer is the one for the whole
-    sequence. Tokens are standardised by the mean and deviation of the training part.
+    The model answers after every token, from the mean of its features so far. Its last answer is for the whole sequence.
+    Tokens are standardised by the mean and the deviation of the training part.
     """
 
     dataset: str = "JapaneseVowels"
@@ -33,7 +33,7 @@ class Classification(Task[LabelledSet]):
     steps: int = 1500
     batch: int = 32
     noise: float = 0.3
-    """Noise of this standard deviation is added to training tokens, once they are standardised."""
+    """Gaussian noise with this standard deviation is added to the standardised tokens in training."""
     held_out: float = 0.2
     """This share of each class of the published training set is used for validation."""
 
@@ -64,7 +64,7 @@ class Classification(Task[LabelledSet]):
         return {name: jax.tree.map(jnp.asarray, standardised(part)) for name, part in parts.items()}
 
     def _split(self, data: LabelledSet) -> dict[str, Sequences]:
-        """Split the published training set in two, class by class. Every run draws the same sequences."""
+        """Split the published training set in a training and a validation part, class by class. The split never changes."""
         shuffled = np.random.default_rng(0).permutation(len(data.train.targets))
         held_out = np.zeros(len(shuffled), bool)
         for label in range(len(data.labels)):
@@ -72,8 +72,8 @@ class Classification(Task[LabelledSet]):
             held_out[members[: round(self.held_out * len(members))]] = True
         if not 0 < held_out.sum() < len(held_out):
             raise InputError(
-                f"held_out is {self.held_out}, which of the {len(held_out)} training sequences of {data.name}"
-                f" leaves {(~held_out).sum()} to train and {held_out.sum()} to validate"
+                f"held_out is {self.held_out}, which leaves {(~held_out).sum()} to train and {held_out.sum()} to validate"
+                f" of the {len(held_out)} training sequences of {data.name}; both parts need at least 1"
             )
         return {
             "train": Sequences(*(x[~held_out] for x in data.train)),
@@ -81,7 +81,7 @@ class Classification(Task[LabelledSet]):
         }
 
     def model(self, data: LabelledSet, key: PRNGKeyArray, *, capacity: int | None = None) -> SequenceModel:
-        """A model with random weights. Softmax attention's cache holds `capacity` tokens, or the longest sequence."""
+        """A model with random weights. The cache of softmax attention holds `capacity` tokens, or else the longest sequence."""
         return matched_model(
             data.train.tokens.shape[2],
             len(data.labels),
@@ -120,7 +120,7 @@ class Classification(Task[LabelledSet]):
 def last_outputs(
     model: SequenceModel, tokens: Float[ArrayLike, "sequences time features"], lengths: Int[ArrayLike, " sequences"]
 ) -> Float[Array, "sequences out"]:
-    """The model's output at the last real token of each padded sequence; being causal, it never sees the padding."""
+    """The output of the model at the last real token of each sequence. The model is causal, so it never sees the padding."""
     return jax.vmap(lambda xs, length: model(xs)[length - 1])(tokens, lengths)
 
 
@@ -137,6 +137,6 @@ def _measure(model: SequenceModel, part: Sequences) -> dict[str, float]:
 
 
 def _statistics(part: Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and deviation of every feature over all real tokens; a constant feature keeps its scale."""
+    """The mean and the deviation of every feature over all real tokens. The deviation of a constant feature counts as 1."""
     mean, scale = part.real.mean(0), part.real.std(0)
     return mean, np.where(scale > 0, scale, 1)

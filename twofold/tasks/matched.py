@@ -1,4 +1,4 @@
-"""Models that differ in what mixes over time, and in nothing else: not in their number of parameters either."""
+"""Models that differ only in the layer that mixes over time. They have nearly the same number of parameters."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from ..models import SequenceModel
 
 
 def count_parameters(model: PyTree) -> int:
-    """How many numbers are trained in a model, or in the shapes of one."""
+    """How many trained numbers a model has. `model` may also be a pytree of the shapes of a model."""
     return sum(leaf.size for leaf in jax.tree.leaves(model) if jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
@@ -28,13 +28,22 @@ def matched_model(
     predicts: Literal["step", "sequence"] = "step",
     key: PRNGKeyArray,
 ) -> SequenceModel:
-    """A random model over the named mixer, with as many parameters as the Transformer of that width and depth.
+    """A random model with the named mixer. It has about as many parameters as a Transformer of this width and depth.
 
-    The feed-forward parts make the difference up: 4 `width` in the Transformer, more where a mixer has fewer weights than
-    attention's 4 `width`^2, less where it has more. `heads` is for mixers that have heads; `capacity` is the
-    number of tokens that softmax attention's cache holds.
+    Attention has 4 * `width`^2 weights in a block, and the feed-forward part of the Transformer has 4 * `width` hidden
+    neurons. If a mixer has fewer weights, the feed-forward part gets more neurons, and if it has more, fewer neurons.
 
-    **Raises:** `InputError` for an unknown mixer or sizes that do not fit.
+    **Arguments:**
+
+    - `in_size`, `out_size`: the number of features of a token, and of an output.
+    - `mixer`: the name of a mixer.
+    - `width`, `depth`: the size and the number of the blocks.
+    - `heads`: the number of attention heads, for mixers that have heads.
+    - `capacity`: how many tokens the cache of softmax attention holds.
+    - `predicts`: `"step"` or `"sequence"`. `SequenceModel` explains them.
+    - `key`: the random key of the weights.
+
+    **Raises:** `InputError` for an unknown mixer, or sizes that do not fit together.
     """
     chosen = mixer_named(mixer)
     options = chosen.taken(num_heads=heads, capacity=capacity, hidden_size=width, gate_size=width)

@@ -1,4 +1,4 @@
-"""A run: a model is trained on a task, kept in a folder, and measured."""
+"""A run trains a model for a task, keeps it in a folder, and measures it."""
 
 import dataclasses
 import json
@@ -30,26 +30,33 @@ class Run(NamedTuple):
     """What `train` returns."""
 
     models: list[Any]
-    """The trained `Layer` of each seed, for raw data; None for a seed whose training diverged."""
+    """The trained `Layer` of each seed, for raw data. It is None for a seed whose training diverged."""
     tables: list[Metrics]
-    """The metrics of each seed; empty for a seed that diverged."""
+    """The metrics of each seed. The table is empty for a seed that diverged."""
     figures: dict[str, Any]
-    """The content of metrics.json: the data and what was done to them, metrics, parameters, seconds, the steps whose models
-    were kept, the seeds that diverged, and the error of streaming."""
+    """The content of metrics.json: the data and what was done to them, the metrics, the number of parameters, the seconds of
+    training, the steps at which models were kept, the seeds that diverged, and the error of streaming."""
     data: Any
     """The data that the models were trained and measured on."""
 
 
 def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, progress: bool = True) -> Run:
-    """Train a model on a task, keep it in the folder `out`, and evaluate it. A run that was stopped is continued.
+    """Train a model for a task, keep it in the folder `out`, and evaluate it. A run that was stopped is continued.
 
-    The folder has the settings (run.json), the losses over time (metrics.jsonl, curve.png), the model (config.json,
-    model.safetensors), and at the end metrics.json. The test part is used once, then. With several `seeds` the models
-    are trained together, and they are in folders seed-0, seed-1, ... A seed whose training diverged has no model.
+    The folder has the settings (run.json), the losses (metrics.jsonl, curve.png) and the model (config.json,
+    model.safetensors). At the end the model is measured on the test part, once, and metrics.json is written.
 
-    **Raises:** `InputError` for anything that cannot be used, before anything is written, and for a folder that holds
+    **Arguments:**
+
+    - `task`: the task with its settings.
+    - `out`: the folder of the run.
+    - `seeds`: several seeds, whose models are trained together. The models are in the folders seed-0, seed-1, ... of `out`. A
+        seed whose training diverged has no model. Without `seeds`, the seed of the task is used.
+    - `progress`: whether a progress bar is shown.
+
+    **Raises:** `InputError` for settings or data that cannot be used, before anything is written, and for a folder that holds
     something else or is in use; `FloatingPointError` if training diverges for every seed; `OSError` if a file cannot be
-    written. After Ctrl-C or SIGTERM the run is saved first: see `twofold.train.fit`.
+    written. After Ctrl-C or SIGTERM, the run is saved before it ends, as `twofold.train.fit` explains.
     """
     task.check()
     data = task.load()
@@ -119,13 +126,13 @@ def _both_faces(model: Layer, tokens):
 
 
 def streaming_error(model: Layer, tokens: Float[Array, "time in"]) -> float:
-    """How far the model's answers token by token are from those of the parallel run, relative to the largest answer."""
+    """The largest difference between the outputs of `step` and of `prefill`, relative to the largest output."""
     parallel, stepped = _both_faces(model, jnp.asarray(tokens))
     return float(jnp.max(jnp.abs(parallel - stepped)) / jnp.max(jnp.abs(parallel)))
 
 
 def _task_from(config: dict[str, Any]) -> Task:
-    """The task whose `as_json` this is."""
+    """Make the task again from what `as_json` returned."""
     kind = TASKS[config["task"]]
     paths = {field.name for field in dataclasses.fields(kind) if Path in get_args(field.type)}
     fields: dict[str, Any] = {name: value for name, value in config.items() if name != "task"}
@@ -133,9 +140,9 @@ def _task_from(config: dict[str, Any]) -> Task:
 
 
 def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
-    """The task of a finished run, and its metrics again: from the saved model and the data that the run names.
+    """Measure the saved model of a finished run again, on the data that the run names. Return the task and its metrics.
 
-    **Raises:** `InputError` if the folder is not that of a run of one seed, or damaged.
+    **Raises:** `InputError` if the folder is not the folder of a run with one seed, or is damaged.
     """
     file = Path(folder) / "run.json"
     try:
@@ -146,5 +153,8 @@ def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
     data = task.load()
     expected = jax.eval_shape(lambda: task.deployed(task.model(data, jax.random.key(0)), data))
     if (model.in_size, model.out_size) != (expected.in_size, expected.out_size):
-        raise InputError(f"the model in {folder} does not fit the data {task.data_name}")
+        raise InputError(
+            f"the model in {folder} maps {model.in_size} features to {model.out_size}; the data {task.data_name} need a"
+            f" model that maps {expected.in_size} to {expected.out_size}"
+        )
     return task, task.evaluate(model, data)

@@ -1,4 +1,4 @@
-"""What a task is: data, a model that reads them, a loss, and how well it is solved."""
+"""What a task is: data, a model that reads them, a loss, and metrics."""
 
 import abc
 import dataclasses
@@ -15,18 +15,18 @@ from ..layers.mixers import MIXERS, mixer_named
 Data = TypeVar("Data")
 
 Metrics = dict[str, dict[str, float]]
-"""A table of metrics: rows by what is measured, columns by metric. The row "test" is the model on the test part; other rows
-are there to compare with it."""
+"""A table of metrics. Its rows say what is measured, and its columns are the metrics. The row "test" is the model on the test
+part. The other rows are there for comparison."""
 
 if TYPE_CHECKING:
     MixerName = str
 else:
-    MixerName = Literal[tuple(MIXERS)]  # the choices that the command line shows
+    MixerName = Literal[tuple(MIXERS)]  # the command line shows these choices
 
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC, Generic[Data]):
-    """The settings of a run: here the ones that all tasks have, and in each subclass the ones of that task."""
+    """A task with the settings of a run. This class has the settings of all tasks, and each subclass adds its own."""
 
     mixer: MixerName = "aaren"
     """The layer that mixes over time. softmax-attention makes the model a Transformer."""
@@ -35,11 +35,11 @@ class Task(abc.ABC, Generic[Data]):
     depth: int = 2
     """The number of blocks."""
     heads: int = 4
-    """The number of attention heads; mixers without heads do not use it."""
+    """The number of attention heads. Mixers without heads do not use it."""
     steps: int = 1000
     """Training takes at most this many steps."""
     batch: int = 16
-    """Each step is taken on this many sequences."""
+    """Each step uses this many sequences."""
     learning_rate: float = 1e-3
     """The largest learning rate. It is reached after a tenth of the steps, and then falls to zero along a cosine."""
     weight_decay: float = 0.1
@@ -47,7 +47,7 @@ class Task(abc.ABC, Generic[Data]):
     patience: int = 10
     """Training ends when the validation loss has not fallen for this many of its measurements."""
     measurements: int = 40
-    """The validation loss is measured this many times, at equal distances. The model is kept as it was where the loss was
+    """The validation loss is measured this many times, at equal distances. The model is kept as it was when this loss was
     smallest."""
     seed: int = 0
     """The seed of the initial weights and of the batches."""
@@ -55,7 +55,7 @@ class Task(abc.ABC, Generic[Data]):
     name: ClassVar[str]
     """The name of the task in commands."""
     headline: ClassVar[dict[str, bool]]
-    """The metrics that models are compared by, and whether more is better."""
+    """The metrics that models are compared by, each with whether more is better."""
     positive: ClassVar[tuple[str, ...]] = ("width", "depth", "heads", "steps", "batch", "patience", "measurements")
     """The settings that must be at least 1."""
     not_negative: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay")
@@ -75,12 +75,12 @@ class Task(abc.ABC, Generic[Data]):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be a finite number, not negative")
 
     def as_json(self) -> dict[str, Any]:
-        """The name of the task and its settings, as run.json has them."""
+        """The name of the task and its settings, in the form of run.json."""
         fields = dataclasses.asdict(self).items()
         return {"task": self.name} | {name: str(value) if isinstance(value, Path) else value for name, value in fields}
 
     def optimiser(self) -> optax.GradientTransformation:
-        """AdamW with a warm-up and a cosine schedule; gradients are clipped to a norm of 1."""
+        """AdamW with a warm-up and a cosine schedule. Gradients are clipped to a norm of 1."""
         schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.steps // 10, self.steps)
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=self.weight_decay))
 
@@ -98,7 +98,7 @@ class Task(abc.ABC, Generic[Data]):
 
     @abc.abstractmethod
     def arrays(self, data: Data) -> PyTree[Array]:
-        """The parts to train on and to validate with, for `loss` and `validation`. Nothing of the test part is in them."""
+        """The training part and the validation part, for `loss` and `validation`. They have nothing of the test part."""
 
     @abc.abstractmethod
     def model(self, data: Data, key: PRNGKeyArray) -> Layer:
@@ -114,7 +114,7 @@ class Task(abc.ABC, Generic[Data]):
 
     @abc.abstractmethod
     def deployed(self, model: Any, data: Data) -> Layer:
-        """The trained model for raw data: it takes tokens as they come, and answers in their units."""
+        """Make a model for raw data from the trained one. Its tokens and its answers are in the units of the data."""
 
     @abc.abstractmethod
     def evaluate(self, model: Any, data: Data) -> Metrics:

@@ -1,4 +1,4 @@
-"""Linear regression in context: each sequence is a task of its own, solved from its examples (paper A, section 4)."""
+"""Linear regression in context: each sequence is a problem of its own, to be solved from its examples (paper A, section 4)."""
 
 from typing import Any, NamedTuple
 
@@ -12,19 +12,21 @@ from ...layers.layer import Layer
 from .ways import AdamW
 
 WIDTH = 3**0.5
-"""Inputs are uniform between -sqrt 3 and sqrt 3: mean 0, variance 1, fourth moment 9/5."""
+"""Inputs are uniform between -sqrt(3) and sqrt(3). So they have mean 0, variance 1 and fourth moment 9/5."""
 
 
 class Recipe(NamedTuple):
-    """The sizes of a student and its problem, and how the student is trained. The defaults are paper A's (its appendix C.1)."""
+    """The sizes of a student and of its problem, and how the student is trained. The defaults are from paper A, appendix C.1."""
 
     time: int = 12
     """T, the number of examples before the question."""
     in_size: int = 3
+    """d_x, the size of the inputs x."""
     out_size: int = 3
+    """The size of the outputs y."""
     hidden_size: int = 80
     gate_size: int = 80
-    """The number of gate rows. The paper states the hidden neurons only."""
+    """The number of gate rows. The paper states only the number of hidden neurons."""
     way: AdamW = AdamW(steps=300_000)
 
     def student(self, key: PRNGKeyArray) -> GatedRNN:
@@ -40,25 +42,28 @@ class Recipe(NamedTuple):
     def tasks(
         self, key: PRNGKeyArray, batch: int, variance: float = 1.0
     ) -> tuple[Float[Array, "batch time_plus_1 in_plus_out"], Float[Array, "batch out"]]:
-        """Fresh sequences and answers: see `sample_tasks`."""
+        """New sequences and their answers, as `sample_tasks` makes them."""
         return sample_tasks(key, batch, time=self.time, in_size=self.in_size, out_size=self.out_size, variance=variance)
 
     def loss(self, student: Layer, data: None, key: PRNGKeyArray) -> Scalar:
-        """The loss on one fresh batch."""
+        """The loss on one new batch."""
         return regression_loss(student, *self.tasks(key, self.way.batch))
 
     def as_json(self) -> dict[str, Any]:
-        """Sizes and settings by name, as run.json has them."""
+        """The sizes and settings by their names, in the form of run.json."""
         return {name: value for name, value in self._asdict().items() if name != "way"} | self.way._asdict()
 
 
 def sample_tasks(
     key: PRNGKeyArray, batch: int, *, time: int = 12, in_size: int = 3, out_size: int = 3, variance: float = 1.0
 ) -> tuple[Float[Array, "batch time_plus_1 in_plus_out"], Float[Array, "batch out"]]:
-    """Sequences of examples and a question, and the answers (paper A, appendix C).
+    """Random sequences, each of examples and a question, and the answers (paper A, appendix C).
 
-    Tokens are (x_t, y_t) with y_t = W x_t for t = 1..time, and then (x, 0), the question; the answer is W x. Entries of W
-    are N(0, variance / in_size); the paper validates with a variance of 2.
+    The tokens of a sequence are the examples (x_t, y_t) with y_t = W x_t for t = 1..time, and then the question (x, 0). The
+    answer is W x. Every sequence has its own W, with entries from N(0, variance / in_size). The paper validates with a
+    variance of 2.
+
+    **Raises:** `InputError` for sizes below 1.
     """
     for name, size in (("batch", batch), ("time", time), ("in_size", in_size), ("out_size", out_size)):
         if size < 1:
@@ -79,30 +84,30 @@ def regression_loss(
 
 
 def predictions(model: Layer, tokens: Float[Array, "batch time_plus_1 features"]) -> Float[Array, "batch out"]:
-    """The outputs at the last tokens, the questions."""
+    """The outputs at the last tokens, which are the questions."""
 
     def predict(xs):
-        state, _ = model.prefill(model.init_state(), xs[:-1])  # whose outputs, not being used, are not computed
+        state, _ = model.prefill(model.init_state(), xs[:-1])  # the outputs are not used, so XLA does not compute them
         return model.step(state, xs[-1])[1]
 
     return jax.vmap(predict)(tokens)
 
 
 def optimal_step(time: int = 12, in_size: int = 3) -> float:
-    """eta*, the step size of the one gradient step from W = 0 that predicts best: 1 / (T + d_x - 1/5).
+    """eta* = 1 / (T + d_x - 1/5), the best step size for a single gradient step from W = 0.
 
-    The prediction is eta * sum_t y_t x_t^T x. For W of variance 1/d_x and these inputs its loss is
-    (eta^2 T (T + d_x - 1/5) - 2 eta T + 1) / 2.
+    After a step of size eta, the prediction is eta * sum_t y_t x_t^T x. For entries of W with variance 1/d_x, and the inputs of
+    `sample_tasks`, its expected loss is (eta^2 T (T + d_x - 1/5) - 2 eta T + 1) / 2.
     """
     return 1 / (time + in_size - 1 / 5)
 
 
 def loss_of_step(step: float, time: int = 12, in_size: int = 3) -> float:
-    """The expected loss of one gradient step of any size, in closed form; (1 - T eta*) / 2 for the best."""
+    """The expected loss after one gradient step of the given size. For the best size, it is (1 - T eta*) / 2."""
     return (step**2 * time * (time + in_size - 1 / 5) - 2 * step * time + 1) / 2
 
 
 def gradient_step(step: float, in_size: int = 3, out_size: int = 3) -> LinearSelfAttention:
-    """One gradient step as attention: values read eta * y, keys and queries read x."""
+    """One gradient step as an attention layer. Its values are eta * y, and its keys and queries are x."""
     x, y = jnp.split(jnp.eye(in_size + out_size), [in_size])
     return LinearSelfAttention.from_weights(step * y, x, x)

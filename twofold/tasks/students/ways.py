@@ -1,4 +1,4 @@
-"""Ways to train a student. Each has its settings, and whatever else depends on the way alone."""
+"""Ways to train a student. Each has its settings, the start that it needs, and the precision that it needs."""
 
 import contextlib
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from ...train import adamw_cosine
 
 
 class AdamW(NamedTuple):
-    """Gradient descent, as in the papers. The defaults are paper A's (its appendices B and C.1)."""
+    """Gradient descent with AdamW, as in paper A. The defaults are from its appendices B and C.1."""
 
     steps: int
     batch: int = 64
-    """Each step is taken on this many fresh sequences."""
+    """Each step uses this many new sequences."""
     learning_rate: float = 1e-3
     """The learning rate at the start."""
     final_learning_rate: float = 1e-6
     """The learning rate at the end. It falls along a cosine."""
     b2: float = 0.999
-    """How slowly AdamW forgets second moments."""
+    """The decay rate of AdamW's second moments."""
     weight_decay: float = 1e-4
-    """The decay of all weights but the recurrent ones."""
+    """The weight decay of AdamW. The recurrent weights do not decay."""
 
     def optimiser(self) -> optax.GradientTransformation:
         """AdamW with these settings."""
@@ -38,27 +38,30 @@ class AdamW(NamedTuple):
         )
 
     def start(self, student: GatedRNN) -> GatedRNN:
-        """A random student as this way wants it: as it was drawn."""
+        """The student from which training starts. It is the random student as it was drawn."""
         return student
 
     def precision(self) -> contextlib.AbstractContextManager:
-        """The precision that training needs: what JAX has."""
+        """A context with the precision that training needs. It changes nothing."""
         return contextlib.nullcontext()
 
 
 class LeastSquares(NamedTuple):
-    """The second-order steps of `discover.finetune`: minutes rather than hours."""
+    """The second-order steps of `discover.finetune`. They take minutes rather than hours."""
 
     steps: int = 60
     starts: int = 5
-    """At most this many students are begun. The next is begun if the one before is stuck above `enough`."""
+    """At most this many students are started, one after another. The next one starts if the loss stays above `enough`."""
     enough: float = 1e-18
     """The loss that a student must reach."""
 
     def start(self, student: GatedRNN) -> GatedRNN:
-        """A random student as this way wants it: lambda has density 2 lambda, as attention takes more memories than queries."""
+        """The student from which training starts. Its lambda gets the density 2 lambda.
+
+        So lambda near 1 is more frequent, because attention takes more memories than queries.
+        """
         return eqx.tree_at(lambda rnn: rnn.recurrent, student, nu_of(student.lam**0.5))
 
     def precision(self) -> contextlib.AbstractContextManager:
-        """The precision that training needs, and that its results are measured in: float64."""
+        """A context with the precision that training and the measurement of its results need: float64."""
         return jax.enable_x64(True)
