@@ -1,1 +1,1 @@
-"""twofold beside its peers, and beside what the machine could do at best: `python -m benchmarks --help`."""
+"""Compare the speed of twofold with its peers, and with the limits of the machine. `python -m benchmarks --help` says how."""

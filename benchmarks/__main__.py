@@ -15,14 +15,14 @@ Part = Literal["softmax", "linear", "kv", "layers", "training", "times"]
 
 
 def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/bench")) -> None:
-    """twofold beside JAX's own scans, memax, Equinox, Flax and PyTorch, and beside what the machine could do at best.
+    """Compare the speed of twofold with JAX's own scans, memax, Equinox, Flax, PyTorch, and the limits of the machine.
 
     Examples: python -m benchmarks --quick | python -m benchmarks --only softmax --out runs/softmax
 
     Args:
-        quick: Small shapes, in less than two minutes; without torch.compile, whose compilations take longer than that.
-        only: One part; all if not given.
-        out: Folder for bench.json, bench.md and times.png.
+        quick: Measure small shapes, in less than two minutes. torch.compile is left out, because it compiles for longer.
+        only: Measure one part. All parts are measured if it is not given.
+        out: The folder for bench.json, bench.md and times.png.
     """
     keep_memory()
     console = Console(width=None if sys.stdout.isatty() else 160)

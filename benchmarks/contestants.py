@@ -1,4 +1,4 @@
-"""What is compared: a task, who does it, and how JAX is made to."""
+"""What is compared: tasks, and the contestants that compute them."""
 
 import math
 import os
@@ -14,26 +14,27 @@ from jax import Array
 
 Which = Literal["forward", "gradient"]
 LIMIT = 2**29
-"""Numbers that a contestant may keep beside inputs and outputs: 2 GiB of float32."""
+"""How many numbers a contestant may keep besides its inputs and outputs: 2 GiB of float32."""
 PEERS = {"torch": "PyTorch", "flax": "Flax", "memax": "memax"}
-"""What need not be installed, by the name to install."""
+"""The optional libraries: their names by the names to install."""
 
 
 class Task(NamedTuple):
-    """One computation, forward or with its gradient, that all contestants do."""
+    """One computation, forward or with its gradient. All contestants of a case do it."""
 
     parameters: dict[str, Array]
-    """In which the gradient is taken."""
+    """The arrays whose gradients are taken."""
     data: tuple[Array, ...]
-    """What else goes in."""
+    """The other inputs."""
     cotangent: Callable[[Any, Any], Any]
-    """From the output and `random` to the gradient of the loss in the output; of arrays of any library."""
+    """Computes the gradient of the loss with respect to the output, from the output and `random`. It takes the arrays of any
+    library."""
     random: Array
-    """Of the shape of the output."""
+    """Random numbers in the shape of the output."""
 
 
 def normal(*shapes: tuple[int, ...], dtype=np.float32) -> list[Array]:
-    """Random numbers, by NumPy: JAX would compile for each shape."""
+    """Random numbers, one array for each shape. NumPy makes them, because JAX would compile a program for each shape."""
     rng = np.random.default_rng(0)
 
     def numbers(shape):
@@ -44,50 +45,57 @@ def normal(*shapes: tuple[int, ...], dtype=np.float32) -> list[Array]:
 
 
 def weighted_sum(out, random):
-    """The gradient of the sum of out * random."""
+    """The gradient of the loss sum(out * random), with respect to `out`."""
     return random
 
 
 def mean_square(out, target):
-    """The gradient of the mean of (out - target)^2."""
+    """The gradient of the loss mean((out - target)^2), with respect to `out`."""
     return 2 / math.prod(out.shape) * (out - target)
 
 
 class Run(NamedTuple):
+    """A contestant that is compiled for a task."""
+
     turn: Callable[[], Any]
-    """What is timed: back when its results are there."""
+    """The call that is timed. It returns when its results are there."""
     read: Callable[[Any], dict[str, Any]]
-    """From what a turn returns to the output, "out", and the gradients by the names of the task's parameters."""
+    """Reads what `turn` returns: the output as "out", and the gradients by the names of the task's parameters."""
 
 
 class Contestant(NamedTuple):
+    """A function of a library, with all that is needed to time it and to check its results."""
+
     name: str
     function: Callable
-    """From its parameters and the data to the output, all with a batch axis."""
+    """Computes the output from the contestant's own parameters and the data. All have a batch axis."""
     engine: Callable[["Contestant", Any, Task, Which], Run]
-    """Compiles it for its parameters and the task."""
+    """Compiles the contestant for its parameters and the task."""
     parameters: Callable[[dict], Any] = dict
-    """From the task's parameters to its own."""
+    """Makes the contestant's own parameters from the task's parameters."""
     gradients: Callable[[Any], dict] = dict
-    """From the gradient in its parameters to that in the task's."""
+    """Makes the gradients of the task's parameters from the gradients of the contestant's own parameters."""
     keeps: int = 0
-    """Numbers in arrays beside inputs, outputs and a few of their size; above `LIMIT` it is left out."""
+    """How many numbers the contestant keeps in large arrays besides inputs and outputs. Above `LIMIT` it is left out."""
     compared_with: str = "twofold"
-    """Whose float64 results its own must equal: a reference of the case."""
+    """The name of the reference of the case whose float64 results it must reach."""
 
 
 class Case(NamedTuple):
+    """A comparison: a task and its contestants."""
+
     operation: str
     variant: str
     shape: tuple[int, ...]
     task: Callable[[], Task]
     contestants: list[Contestant]
-    """Of whom the first is the one whose time the others' are divided by."""
+    """The contestants. The times of all are divided by the time of the first."""
     references: dict[str, Contestant]
-    """Run in float64, by what `compared_with` calls them."""
+    """The contestants that are run in float64, by the names that `compared_with` uses."""
     flops: tuple[float, float] = (0, 0)
-    """Of the matrix products that twofold's function needs, forward and with the gradient; nothing else is counted."""
+    """The flops of the matrix products that twofold's function needs, forward and with the gradient. Nothing else is counted."""
     note: str = ""
+    """A sentence under the table."""
 
     @property
     def title(self) -> str:
@@ -95,7 +103,7 @@ class Case(NamedTuple):
 
 
 def with_jax(contestant: Contestant, own: Any, task: Task, which: Which) -> Run:
-    """Traced, lowered and compiled: a turn is the call alone."""
+    """Trace, lower and compile a contestant. A turn is then the call alone."""
 
     def forward(parameters, data, random):
         return contestant.function(parameters, *data), {}
@@ -115,14 +123,14 @@ def with_jax(contestant: Contestant, own: Any, task: Task, which: Which) -> Run:
 
 
 def with_xla(contestant: Contestant, own: Any, task: Task, which: Which) -> Run:
-    """As `with_jax`, with twofold's scans left to XLA."""
+    """As `with_jax`, but XLA compiles twofold's scans, and no native kernel runs."""
     with only_xla():
         return with_jax(contestant, own, task, which)
 
 
 @contextmanager
 def only_xla() -> Iterator[None]:
-    """twofold reads this while tracing."""
+    """Let XLA compile twofold's scans. twofold reads the environment variable while JAX traces a program."""
     before = os.environ.get("TWOFOLD_IMPLEMENTATION", "auto")
     os.environ["TWOFOLD_IMPLEMENTATION"] = "xla"
     try:
@@ -132,4 +140,5 @@ def only_xla() -> Iterator[None]:
 
 
 def present(peer: str) -> bool:
+    """Whether an optional library is installed."""
     return find_spec(peer) is not None

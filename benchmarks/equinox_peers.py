@@ -1,4 +1,4 @@
-"""Equinox's LSTM and GRU: cells, which a scan runs over time."""
+"""LSTM and GRU of Equinox. They are cells, which a scan runs over time."""
 
 import equinox as eqx
 import jax

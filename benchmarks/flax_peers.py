@@ -1,4 +1,4 @@
-"""Flax's LSTM and GRU."""
+"""LSTM and GRU of Flax."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Layers in a training step: Aaren, LRU and linear attention, and what others have of them."""
+"""Layers in a training step: Aaren, LRU and linear attention, beside the same layers of other libraries."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ HEADS = 4
 
 
 def twofold_layer(layer: Layer, name: str = "twofold", engine: Callable = with_jax, **more) -> Contestant:
-    """`layer`, whose parameters are the task's of the same names."""
+    """`layer` as a contestant. Its parameters are the parameters of the task with the same names."""
     names = list(weights_of(layer))
 
     def filled(weights):
@@ -31,11 +31,12 @@ def twofold_layer(layer: Layer, name: str = "twofold", engine: Callable = with_j
 
 
 def weights_of(layer: Layer) -> dict[str, Array]:
+    """The arrays of a layer, by the names of its fields."""
     return {name: x for name, x in vars(layer).items() if isinstance(x, jax.Array)}
 
 
 def training(weights: dict[str, Array], shape: Shape) -> Callable[[], Task]:
-    """The mean square of the difference to random targets, for random tokens."""
+    """A task for random tokens. Its loss is the mean squared difference between the outputs and random targets."""
 
     def task():
         xs, target = normal(shape, shape)
@@ -45,9 +46,11 @@ def training(weights: dict[str, Array], shape: Shape) -> Callable[[], Task]:
 
 
 def products(shape: Shape, *, of_tokens: int, of_states: int) -> tuple[float, float]:
-    """Flops forward and with the gradient, of so many multiplications a token.
+    """The flops of matrix products, forward and with the gradient.
 
-    Backwards there is one product for the weights and one for what they are applied to; that is not needed of tokens.
+    Each token takes `of_tokens` multiplications of weights with tokens, and `of_states` of weights with states. The backward
+    pass of a product has one product for the gradient of the weights, and one for the gradient of what they are multiplied
+    with. The tokens need no gradient.
     """
     batch, time, _ = shape
     return 2 * batch * time * (of_tokens + of_states), 2 * batch * time * (2 * of_tokens + 3 * of_states)
@@ -78,12 +81,14 @@ def aaren_case(shape: Shape) -> Case:
         ]
     references = {"twofold": xla, "attention": Contestant("by definition", causal_attention, with_jax)}
     flops = products(shape, of_tokens=width * (width + HEADS), of_states=width**2)
-    note = "* Causal softmax attention with the projections of Aaren and queries of its own: another function."
+    note = (
+        "* Causal softmax attention with the projections of Aaren and with queries of its own. It is another function."
+    )
     return Case("Aaren", f"{HEADS} heads", shape, training(weights, shape), contestants, references, flops, note)
 
 
 def causal_attention(weights, xs):
-    """Multi-head attention, a sequence after the other: in float64 all at once would not fit."""
+    """Multi-head attention, one sequence after another, because all sequences at once would not fit in memory in float64."""
 
     @jax.checkpoint
     def one(x):
@@ -96,7 +101,7 @@ def causal_attention(weights, xs):
 
 
 def lru_case(shape: Shape) -> Case:
-    """memax's D is a vector, and twofold's is a matrix with that diagonal; memax ends before the gate, which is added."""
+    """The LRU. D is a vector in memax; twofold gets a matrix with this diagonal. memax has no output gate; it is added to it."""
     width = shape[2]
     layer = LRU(width, width, key=jax.random.key(0))
     weights = weights_of(layer) | {"d": jnp.diagonal(layer.d)}
@@ -115,7 +120,7 @@ def lru_case(shape: Shape) -> Case:
 
         contestants += [Contestant("memax", memax.lru, with_jax)]
     flops = products(shape, of_tokens=2 * width**2, of_states=4 * width**2)
-    note = "memax has a diagonal D, which twofold multiplies as a matrix; memax has no gate at its output: it is added."
+    note = "memax has a diagonal D, which twofold multiplies as a matrix. memax has no gate at its output, so one is added."
     return Case("LRU", "gated output", shape, training(weights, shape), contestants, {"twofold": xla}, flops, note)
 
 
@@ -127,14 +132,14 @@ def linear_attention_case(shape: Shape) -> Case:
     if present("memax"):
         from . import memax_peers as memax
 
-        kept = 4 * batch * time * width**2  # The states of all tokens, and what their scan makes of them.
+        kept = 4 * batch * time * width**2  # The states of all tokens, and the arrays of the scan over them.
         contestants += [Contestant("memax, fast weights", memax.linear_attention, with_jax, keeps=kept)]
     if present("torch"):
         from . import torch_peers as torch
 
         contestants += [torch.plain("chunks", torch.linear_attention)]
     flops = products(shape, of_tokens=3 * width**2, of_states=2 * width**2)
-    note = "memax's fast weights without its feature map of keys and queries and its projection of the output."
+    note = "memax's fast weights have no feature map of keys and queries, and no projection of the output, here."
     weights = weights_of(layer)
     return Case(
         "LinearSelfAttention",

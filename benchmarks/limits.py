@@ -1,4 +1,4 @@
-"""What the machine could do at best, measured: the time of a copy, and of a matrix product."""
+"""The limits of the machine, as measured: how fast it copies an array, and how fast it multiplies matrices."""
 
 import os
 import statistics
@@ -13,12 +13,12 @@ from jax import Array
 
 from .contestants import Task
 
-LARGE = 2**27  # Bytes of an array that no cache holds.
+LARGE = 2**27  # How many bytes an array has that fits in no cache.
 SQUARE = 2048
 
 
 def copy_seconds(size: int) -> float:
-    """Of an array of `size` bytes, by as many threads as there are cores, or by one where that is faster."""
+    """The time to copy an array of `size` bytes, with one thread for each core, or with one thread if this is faster."""
     source, target = np.ones(size, np.uint8), np.empty(size, np.uint8)
     cores = os.cpu_count() or 1
     pieces = list(zip(np.array_split(target, cores), np.array_split(source, cores), strict=True))
@@ -28,22 +28,23 @@ def copy_seconds(size: int) -> float:
 
 
 def bandwidth() -> float:
-    """Bytes read or written a second, by a copy of an array that no cache holds: it moves twice as many."""
+    """How many bytes a copy reads and writes in a second, for an array that fits in no cache."""
     return 2 * LARGE / copy_seconds(LARGE)
 
 
 def product_peak() -> float:
-    """Multiplications and additions a second of a product of two matrices of float32."""
+    """How many multiplications and additions a product of two float32 matrices does in a second."""
     x = jnp.ones((SQUARE, SQUARE), jnp.float32)
     product = jax.jit(jnp.dot)
     return 2 * SQUARE**3 / median_seconds(lambda: jax.block_until_ready(product(x, x)))
 
 
 def moved(task: Task, out: Array) -> tuple[int, int]:
-    """Bytes that must move, forward and with the gradient: each array that goes in is read once, each result written once.
+    """How many bytes must move at least, forward and with the gradient: every input is read once, every result written once.
 
-    With the gradient these are the parameters, the data, and the weights or the target of the loss; the output, and the
-    gradient in each parameter. Nothing is counted for what the backward pass needs of the forward pass.
+    Forward, the inputs are the parameters and the data, and the result is the output. With the gradient, the loss reads an
+    array of weights or targets too, and the results also have the gradients of all parameters. Values that the forward pass
+    keeps for the backward pass are not counted.
     """
     arrays = jax.tree.leaves((task.parameters, task.data))
     forward = sum(x.nbytes for x in arrays) + out.nbytes
@@ -51,6 +52,7 @@ def moved(task: Task, out: Array) -> tuple[int, int]:
 
 
 def median_seconds(call: Callable) -> float:
+    """The median time of 15 calls, after one that is not timed."""
     call()
     times = []
     for _ in range(15):

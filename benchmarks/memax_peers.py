@@ -1,4 +1,7 @@
-"""memax's scan and layers. Its LSTM, without a tanh at its output, and its attention, over a window, have no like in twofold."""
+"""The scan and the layers of memax.
+
+Two of its layers have no counterpart in twofold: its LSTM has no tanh at its output, and its attention has a window.
+"""
 
 import equinox as eqx
 import jax
@@ -32,7 +35,7 @@ def lru(weights, xs):
 
 
 class FastWeights(FWP):
-    """Without a feature map of keys and queries, and without a projection of the output."""
+    """memax's fast weights, without the feature map of keys and queries, and without the projection of the output."""
 
     def forward_map(self, x, key=None):
         token, start = x
@@ -44,7 +47,7 @@ class FastWeights(FWP):
 
 def linear_attention(weights, xs):
     width = xs.shape[2]
-    layer = eqx.tree_at(  # What memax calls keys is multiplied as values are, and the other way round.
+    layer = eqx.tree_at(  # memax calls values keys, and keys values.
         lambda l: (l.K.weight, l.V.weight, l.Q.weight),
         FastWeights(width, width, jax.random.key(0)),
         tuple(weights[name][0] for name in ("w_v", "w_k", "w_q")),

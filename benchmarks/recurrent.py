@@ -1,6 +1,7 @@
 """LSTM and GRU in a training step, with the same weights in twofold, Equinox, Flax and PyTorch.
 
-twofold's default GRU resets before the product, which the others have not: it is timed beside them.
+twofold's default GRU resets the state before the product. The other libraries do not have this form, so it is timed as one
+more contestant.
 """
 
 import jax
@@ -38,7 +39,7 @@ def gru_case(shape: Shape) -> Case:
     width = shape[2]
     layer = GRU(width, width, reset_after=True, key=jax.random.key(0))
     default = GRU(width, width, key=jax.random.key(0))
-    weights = weights_of(layer) | {"b_n": jnp.zeros(width, jnp.float32)}  # Flax has none.
+    weights = weights_of(layer) | {"b_n": jnp.zeros(width, jnp.float32)}  # Flax has no such bias.
     xla = twofold_layer(layer, "twofold, XLA", with_xla)
     before = twofold_layer(default, "twofold, reset before", compared_with="reset before")
     contestants = [twofold_layer(layer), xla, equinox.GRU]

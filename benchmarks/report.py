@@ -1,4 +1,4 @@
-"""The tables, on the console and in Markdown, and the picture of time against tokens."""
+"""The tables of the benchmarks, on the console and in Markdown, and the picture of time against tokens."""
 
 from pathlib import Path
 
@@ -9,22 +9,28 @@ import matplotlib.pyplot as plt
 from rich.table import Table
 
 READING = """\
-Milliseconds are medians, over rounds in which the contestants take turns in random order; short calls are repeated within
-a turn. A *ratio* is the median over rounds of a contestant's time over twofold's in the same round: above 1, twofold is faster.
-*Limits* are multiples of the time that the machine would need at best: for every array that goes in to be read once and
-every result to be written once at the speed of a copy of the largest of them, or for the matrix products of twofold's
-function at the speed of a large product, whichever is longer. *Copies* are multiples of the time that a copy of the values
-takes. *Compile* is tracing, lowering and compiling; for torch.compile its first call. *Error* is the largest difference to
-a float64 reference, in the output or any gradient, relative to the largest entry of that array; a contestant that is off by
-more than 1e-3 is not timed."""
+After this page you can compare the speed of twofold's scans and layers with other libraries. The columns of the tables mean:
+
+- *ms*: the median time in milliseconds. In each round, all contestants take one turn, in random order. Short calls are
+  repeated within a turn.
+- *ratio*: the time of a contestant divided by the time of twofold in the same round, as the median over rounds. Above 1, twofold
+  is faster.
+- *limits*: the time as a multiple of the least time that the machine needs. This is the longer of two times. The first is the
+  time to read every input once and to write every result once, at the speed of a copy of the largest of them. The second is the
+  time of the matrix products in twofold's function, at the speed of a large product.
+- *copies*: the time as a multiple of the time that a copy of the values takes.
+- *compile*: the time of tracing, lowering and compiling. For torch.compile it is the time of the first call.
+- *error*: the largest difference from a float64 reference, in the output or in any gradient, relative to the largest entry of the
+  array. A contestant with an error above 1e-3 is not timed."""
 
 TRAINING = """\
-Steps of whole training runs as the library compiles them, loss, gradient and optimiser, with the kernels and left to XLA; the
-share is that of the matrix products alone, at the speed of a large one."""
+A step has a loss, a gradient and an update by the optimiser, compiled as `twofold.train.fit` compiles them. The first two columns
+are with the native kernels, the next two with XLA alone. *Of peak* is the share of the time that the matrix products would take
+at the speed of a large product. The ratio is the time with XLA alone divided by the time with the kernels."""
 
 
 def rows(case: dict, winner: str) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of a case; `winner` is the format of a ratio below 1."""
+    """The headings and the cells of a case. `winner` is the format of a ratio that is clearly below 1."""
     copies = ["copies"] * (case["operation"] == "softmax scan")
     each = ["ms", "ratio", "limits", *copies, "compile, s"]
     headings = ["contestant", *(f"forward, {each[0]}", *each[1:]), *(f"with gradient, {each[0]}", *each[1:]), "error"]
@@ -63,7 +69,7 @@ def table(case: dict) -> Table:
 
 
 def training_rows(figures: dict) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells of the training loops."""
+    """The headings and the cells of the training loops."""
     headings = ["training loop", "steps/s", "of peak", "XLA, steps/s", "of peak", "ratio"]
     lines = []
     for name, loop in figures["training"].items():
@@ -88,16 +94,17 @@ def title(case: dict) -> str:
 
 
 def markdown(figures: dict) -> str:
-    """All of bench.json to be read."""
+    """The content of bench.json as a page."""
     machine, limits = figures["machine"], figures["limits"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
     parts = [
         "# Benchmarks",
         f"{machine['cores']} cores of {machine['processor']} ({caches}); {versions}."
-        f" A copy moves {limits['bytes_per_s'] / 1e9:.1f} GB/s (read and written, of 128 MiB), a product of float32 matrices"
-        f" does {limits['flops_per_s'] / 1e9:.0f} GFLOP/s. The load before the run was {machine['load_before']:.1f}: where it is"
-        " not near 0, times are too long, and PyTorch's by far the most, whose threads wait for each other without sleep.",
+        f" A copy of 128 MiB reads and writes {limits['bytes_per_s'] / 1e9:.1f} GB/s, and a product of float32 matrices does"
+        f" {limits['flops_per_s'] / 1e9:.0f} GFLOP/s. The load before the run was {machine['load_before']:.1f}. If it is not"
+        " near 0, all times are too long. PyTorch's are then by far the most too long, because its threads wait for each"
+        " other without sleep.",
         READING,
         *figures["notes"],
     ]
@@ -117,7 +124,10 @@ def _markdown_table(headings: list[str], lines: list[list[str]]) -> str:
 
 
 def draw(times: dict[str, dict[str, dict]], file: Path) -> None:
-    """A panel an operation: forward and gradient of one sequence, both axes logarithmic; a contestant keeps its colour."""
+    """Draw the time of forward and gradient for one sequence against its tokens, with one panel for each operation.
+
+    Both axes are logarithmic. A contestant has the same colour in all panels.
+    """
     figure, axes = plt.subplots(1, len(times), figsize=(6 * len(times), 4.5), squeeze=False, layout="constrained")
     names = list(dict.fromkeys(name for lines in times.values() for name in lines))
     for ax, (operation, lines) in zip(axes[0], times.items(), strict=True):

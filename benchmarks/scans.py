@@ -1,4 +1,4 @@
-"""The recurrences of twofold.scan, and the same in plain JAX, memax and PyTorch."""
+"""The scans of `twofold.scan`, beside the same recurrences in plain JAX, memax and PyTorch."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ HEADS = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time
 WIDTHS = [(16, 1024, 512)]  # (batch, time, width)
 LONG, LRU, STUDENT = (1, 16384, 256), (32, 1024, 128), (64, 32, 100)
 QUICK_HEADS, QUICK_WIDTH = [(8, 64, 4, 32)], (8, 64, 128)
-LOOPED = 2**14  # Tokens that a Python loop is asked for at most.
+LOOPED = 2**14  # A Python loop gets at most this many tokens.
 
 
 def softmax_loop(scores, values):
@@ -75,7 +75,7 @@ def kv_quadratic(q, k, v):
 
 
 def softmax_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
-    """`compiled`: whether torch.compile takes part."""
+    """The case of `softmax_scan`. `compiled` says whether torch.compile takes part."""
 
     def twofold(implementation):
         return lambda scores, values: softmax_scan(scores, values, implementation=implementation)[1]
@@ -109,7 +109,7 @@ def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False, c
         return Task({"a": jnp.asarray(a, dtype), "b": b}, (), weighted_sum, random)
 
     functions: dict[str, Callable] = {"lax.scan": linear_loop, "associative_scan": linear_associative}
-    if present("memax") and complex_numbers:  # Its semigroup is one of complex numbers.
+    if present("memax") and complex_numbers:  # memax has complex numbers alone.
         from . import memax_peers as memax
 
         functions["memax, semigroup_scan"] = memax.linear_scan
@@ -120,7 +120,7 @@ def linear_case(shape: tuple[int, int, int], dtype, *, constant: bool = False, c
         kept = 3 * math.prod(shape) * math.ceil(math.log2(time))
         if time <= LOOPED:
             contestants += [torch.plain("loop", torch.linear_loop)]
-        compiled = compiled and not complex_numbers  # torch.compile leaves complex numbers as they are.
+        compiled = compiled and not complex_numbers  # torch.compile does not compile complex numbers.
         contestants += torch.both("doubling", torch.linear_doubling, compiled=compiled, keeps=kept)
     variant = f"{jnp.dtype(dtype)}, {'constant' if constant else 'changing'} decay"
     return Case("linear scan", variant, shape, task, contestants, {"twofold": xla})
@@ -143,7 +143,7 @@ def kv_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
         from . import torch_peers as torch
 
         contestants += torch.both("chunks", torch.kv_chunks, compiled=compiled)
-    # A token and head: k v^T and S^T q; twice more each backwards.
+    # For each token and head: the products k v^T and S^T q, and twice as many backwards.
     flops = 2 * 2 * batch * time * heads * dim**2
     return Case("kv scan", "float32", shape, task, contestants, {"twofold": xla}, (flops, 3 * flops))
 
@@ -155,9 +155,10 @@ def _jax_contestants(
     shared: tuple[str, ...] = (),
     keeps: dict[str, int] | None = None,
 ) -> tuple[list[Contestant], Contestant]:
-    """twofold's and the `functions`, which take one sequence; and twofold's by XLA alone.
+    """All contestants in JAX, and then again twofold with XLA alone, which is the reference.
 
-    `shared` are the parameters without a batch axis.
+    `twofold` makes the function for an implementation. Like the `functions`, it takes one sequence. `shared` names the
+    parameters without a batch axis.
     """
 
     def batched(function):

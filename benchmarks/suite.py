@@ -1,4 +1,4 @@
-"""Runs cases and curves, and writes what is known after each."""
+"""Run cases, training loops and curves, and write the results after each of them."""
 
 import os
 import platform
@@ -29,10 +29,10 @@ def measure(
     *,
     seconds: float = SECONDS,
 ) -> dict:
-    """Figures of all cases, training loops and curves; bench.json and bench.md in `out` are written anew after each."""
+    """Measure all cases, training loops and curves. bench.json and bench.md in `out` are written again after each of them."""
     out.mkdir(parents=True, exist_ok=True)
     notes = [
-        f"{name} is not installed and left out: `pip install {peer}`."
+        f"{name} is left out, because it is not installed: `pip install {peer}`."
         for peer, name in PEERS.items()
         if not present(peer)
     ]
@@ -90,7 +90,7 @@ def _write(figures: dict, out: Path) -> None:
 
 
 def machine() -> dict:
-    """What the figures depend on, beside the provenance."""
+    """The machine and the versions that the figures depend on."""
     models, caches = processors(), Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")
     told = [[(cache / name).read_text().strip() for name in ("level", "type", "size")] for cache in sorted(caches)]
     return {

@@ -1,4 +1,4 @@
-"""How time grows with the tokens: forward and gradient of one sequence, for the picture."""
+"""How the time grows with the number of tokens, for forward and gradient of one sequence. The picture shows this."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,7 +10,7 @@ from .timing import compare, references
 
 LENGTHS = [4**n for n in range(3, 10)]
 QUICK = LENGTHS[:4:2]
-SLOW = 2000.0  # Milliseconds: with four times the tokens, a comparison would take too long.
+SLOW = 2000.0  # Milliseconds. A contestant that takes longer gets no more tokens, because the comparison would take too long.
 CURVES: dict[str, Callable[[int], Case]] = {
     "softmax scan, 4 heads of 16": lambda time: softmax_case((1, time, 4, 16), compiled=False),
     "linear scan, 64 complex": lambda time: linear_case((1, time, 64), jnp.complex64, compiled=False),
@@ -18,7 +18,7 @@ CURVES: dict[str, Callable[[int], Case]] = {
 
 
 def grow(curve: str, lengths: Iterable[int]) -> dict[str, dict]:
-    """Of each contestant the tokens and milliseconds, and why it stopped before the last length if it did."""
+    """For each contestant, its numbers of tokens and its milliseconds, and why it stopped if it did not reach the last length."""
     lines: dict[str, dict] = {}
     for time in lengths:
         case = CURVES[curve](time)

@@ -1,7 +1,7 @@
-"""Contestants side by side in one process: checked, then timed in turns.
+"""Check the contestants of a case, and then time them in turns, in one process.
 
-A ratio is the median over rounds of a contestant's time over the first one's in the same round: what slows the machine
-down for longer than a round cancels out.
+A ratio is the time of a contestant divided by the time of the first contestant in the same round, as the median over rounds.
+So whatever slows the machine down for longer than a round cancels out.
 """
 
 import math
@@ -19,18 +19,22 @@ import numpy as np
 
 from .contestants import LIMIT, Case, Contestant, Run, Task, Which, only_xla, with_jax
 
-# glibc hands every buffer over 32 MiB back to the system and faults its pages in again at the next call; large shapes
-# would measure that instead of the contestants.
+# glibc gives every buffer over 32 MiB back to the system, and the next call has to get its pages again. For large shapes, this
+# would take more time than the contestants.
 KEEP_MEMORY = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
-TOLERANCE = 1e-3  # Of an array's largest entry: gradients of the LRU in float32 are off by 2e-4, whoever computes them.
-TURN = 0.03  # Seconds that a turn lasts at least: short calls are repeated.
-SECONDS = 2.0  # What a comparison takes turns for, at least `ROUNDS` and at most 100 times.
+TOLERANCE = (
+    1e-3  # Relative to the largest entry of an array. Gradients of the LRU in float32 are off by 2e-4 in any library.
+)
+TURN = 0.03  # A turn lasts at least this many seconds: short calls are repeated.
+SECONDS = 2.0  # A comparison takes turns for this many seconds, but at least `ROUNDS` and at most 100 times.
 ROUNDS = 5
-PAUSE = 0.01  # Before a turn: the threads of one library spin on for a while after it has finished.
+PAUSE = (
+    0.01  # The pause before a turn in seconds: the threads of a library stay busy for a while after it has finished.
+)
 
 
 def keep_memory() -> None:
-    """Start this process anew with `KEEP_MEMORY`, which glibc reads only at the start."""
+    """Start this process again with the setting `KEEP_MEMORY`, because glibc reads it only at the start."""
     given = os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and KEEP_MEMORY not in given:
         environment = os.environ | {"GLIBC_TUNABLES": f"{given}:{KEEP_MEMORY}".strip(":")}
@@ -38,7 +42,7 @@ def keep_memory() -> None:
 
 
 def references(case: Case, task: Task) -> dict[str, dict]:
-    """Output and gradients in float64, by reference."""
+    """The output and the gradients of each reference of the case, in float64."""
     with jax.enable_x64(True), only_xla():
         parameters, data, random = jax.tree.map(_in_double, (task.parameters, task.data, task.random))
         precise = Task(parameters, data, task.cotangent, random)
@@ -62,8 +66,9 @@ def compare(
     seconds: float = SECONDS,
     advance: Callable[[str], None] = lambda name: None,
 ) -> dict[str, dict]:
-    """The figures of each contestant, by name; of one that is not right, or does not fit, only why it was not timed.
+    """The figures of each contestant, by its name.
 
+    A contestant that is wrong, or does not fit in memory, is not timed. Its figures say why.
     `advance` is called with the name of each contestant before it is compiled.
     """
     figures: dict[str, dict] = {}
@@ -89,7 +94,7 @@ def compare(
 
 def _checked(contestant: Contestant, task: Task, which: Which, truth: dict) -> tuple[Run, dict]:
     own = contestant.parameters(task.parameters)
-    jax.clear_caches()  # What one contestant has traced must not save the next one the time.
+    jax.clear_caches()  # Or the traces of one contestant would save time for the next one.
     start = time.perf_counter()
     run = contestant.engine(contestant, own, task, which)
     compiled = time.perf_counter() - start
@@ -98,13 +103,13 @@ def _checked(contestant: Contestant, task: Task, which: Which, truth: dict) -> t
 
 
 def _error(x, truth) -> float:
-    """The largest difference, relative to the largest entry; inf if there is a NaN."""
+    """The largest difference, relative to the largest entry. It is infinite if there is a NaN."""
     error = float(np.max(np.abs(np.asarray(x) - truth)) / np.max(np.abs(truth)))
     return math.inf if math.isnan(error) else error
 
 
 def _rounds(runs: dict[str, Run], seconds: float) -> list[dict[str, float]]:
-    """The seconds a call of each, round by round, in random order: nobody always follows the same one."""
+    """The seconds that a call of each contestant takes, round by round. The order is random in every round."""
     calls = {name: max(1, round(TURN / _seconds(run, 1))) for name, run in runs.items()}
     order, rounds = Random(0), list[dict[str, float]]()
     start = time.perf_counter()
@@ -117,7 +122,7 @@ def _rounds(runs: dict[str, Run], seconds: float) -> list[dict[str, float]]:
 def _seconds(run: Run, calls: int) -> float:
     time.sleep(PAUSE)
     if calls > 1:
-        run.turn()  # Short calls are those of a loop: their threads are awake and their arrays in the cache.
+        run.turn()  # Short calls come in a loop, with threads awake and arrays in the cache.
     start = time.perf_counter()
     for _ in range(calls):
         run.turn()

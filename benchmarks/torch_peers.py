@@ -1,4 +1,4 @@
-"""PyTorch's contestants. They take whole batches, time second."""
+"""The contestants from PyTorch. They take whole batches, with time as the second axis."""
 
 import os
 import warnings
@@ -14,16 +14,17 @@ from .contestants import Contestant, Run, Task, Which
 from .gates import gru_order, gru_order_back, lstm_order, lstm_order_back
 
 torch.set_num_threads(os.cpu_count() or 1)
-torch.compiler.config.force_disable_caches = True  # An earlier process's work would be reported as a short compilation.
+torch.compiler.config.force_disable_caches = True  # A cache from an earlier process would make compilation look short.
 CHUNK = 64
 
 
 def plain(name: str, function: Callable, **more) -> Contestant:
+    """A contestant without torch.compile."""
     return Contestant(f"PyTorch, {name}", function, with_torch, **more)
 
 
 def both(name: str, function: Callable, *, compiled: bool, **more) -> list[Contestant]:
-    """Plain and, if `compiled`, by torch.compile."""
+    """Two contestants: one without torch.compile and, if `compiled`, one with it."""
     by_compiler = Contestant(f"PyTorch, {name}, torch.compile", function, with_compiler, **more)
     return [plain(name, function, **more), *([by_compiler] if compiled else [])]
 
@@ -33,10 +34,10 @@ def with_torch(contestant: Contestant, own: dict, task: Task, which: Which) -> R
 
 
 def with_compiler(contestant: Contestant, own: dict, task: Task, which: Which) -> Run:
-    """`torch.compile` works at the first call, which therefore counts as compilation."""
+    """As `with_torch`, with torch.compile. It compiles at the first call, so this call counts as compilation."""
     torch.compiler.reset()
     run = _run(torch.compile(contestant.function, dynamic=False), contestant, own, task, which)
-    with warnings.catch_warnings(action="ignore"):  # It tells of the caches that were disabled above.
+    with warnings.catch_warnings(action="ignore"):  # It warns of the caches that are disabled above.
         run.turn()
     return run
 
@@ -70,7 +71,7 @@ def _tensor(x) -> torch.Tensor:
 
 
 def softmax_cumsum(parameters):
-    """Of the whole sequence's largest score: exact only while no prefix is all but lost beside it."""
+    """Subtract the largest score of the whole sequence. This loses digits where all scores of a prefix are much smaller."""
     scores, values = parameters["scores"], parameters["values"]
     weights = torch.exp(scores - scores.amax(1, keepdim=True))
     return torch.cumsum(weights[..., None] * values, 1) / torch.cumsum(weights, 1)[..., None]
@@ -87,7 +88,7 @@ def linear_loop(parameters):
 
 
 def linear_doubling(parameters):
-    """log2(time) passes: after each, a state knows twice as many tokens."""
+    """log2(time) passes. After each pass, every state covers twice as many tokens."""
     a, h = parameters["a"], parameters["b"]
     known = 1
     while known < h.shape[1]:

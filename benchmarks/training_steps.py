@@ -1,4 +1,4 @@
-"""Training steps of the library's own tasks, as `twofold.train.fit` compiles them: with the kernels, and left to XLA."""
+"""Training steps of twofold's own tasks, compiled as `twofold.train.fit` does it, with native kernels and with XLA alone."""
 
 import math
 import statistics
@@ -21,14 +21,16 @@ from twofold.tasks.students.ways import AdamW
 
 from .contestants import only_xla
 
-STEPS = 30  # Compiled into one call.
+STEPS = 30  # This many steps are compiled into one call.
 ROUNDS = 7
 
 
 class Loop(NamedTuple):
+    """A training loop that is measured."""
+
     name: str
     loss: Callable
-    """Of a model and a key."""
+    """The loss, from a model and a key."""
     model: eqx.Module
     optimiser: optax.GradientTransformation
 
@@ -58,7 +60,10 @@ def loops(quick: bool) -> Iterator[Loop]:
 
 
 def steps_per_second(loop: Loop, peak: float) -> dict:
-    """Medians of rounds in turns, and what share of `peak`, flops a second, the matrix products of a step take."""
+    """The steps per second with the kernels and with XLA alone, as medians over rounds in which both take turns.
+
+    `share_of_peak` says which share of `peak`, in flops per second, the matrix products of the steps reach.
+    """
     params, static = eqx.partition(loop.model, eqx.is_inexact_array)
 
     def step(carry, key):
@@ -71,7 +76,7 @@ def steps_per_second(loop: Loop, peak: float) -> dict:
         return lax.scan(step, carry, jax.random.split(key, STEPS))
 
     carry, key = (params, loop.optimiser.init(params)), jax.random.key(0)
-    jax.clear_caches()  # or a trace for the one implementation would serve the other
+    jax.clear_caches()  # or the trace of one implementation would be used for the other
     runs = {"twofold": jax.jit(stretch).lower(carry, key).compile()}
     jax.clear_caches()
     with only_xla():
@@ -89,7 +94,7 @@ def steps_per_second(loop: Loop, peak: float) -> dict:
 
 
 def products(jaxpr) -> int:
-    """Flops of all matrix products in it, those in loops as often as they run."""
+    """The flops of all matrix products in a program. A product in a loop counts as often as the loop runs."""
     total = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
