@@ -31,7 +31,7 @@ class Aaren(Layer[SoftmaxState]):
 
         - `in_size`, `out_size`: the number of features of a token, and of an output.
         - `num_heads`: the number of heads. Each has the size out_size / num_heads.
-        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `dtype`: the dtype of the parameters. It is JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
         **Raises:** `InputError` for sizes below 1, and for an out_size that does not split into equal heads.

@@ -51,7 +51,7 @@ class GatedRNN(Layer[Array]):
         - `gate_size`: g, the number of rows of the output gate. It is twice `in_size` if not given.
         - `recurrence`: `"diagonal"`, or `"dense"` for a full matrix A. A has the eigenvalues that lambda would have, in a random
             orthogonal basis.
-        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `dtype`: the dtype of the parameters. It is JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
         **Raises:** `InputError` for sizes that are too small, or an unknown recurrence.

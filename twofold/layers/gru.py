@@ -48,7 +48,7 @@ class GRU(Layer[Array]):
 
         - `in_size`, `out_size`: the number of features of a token, and of hidden neurons.
         - `reset_after`: whether the reset comes after the recurrent product, as in PyTorch.
-        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `dtype`: the dtype of the parameters. It is JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
         **Raises:** `InputError` for sizes below 1.

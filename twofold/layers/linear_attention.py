@@ -41,7 +41,7 @@ class LinearSelfAttention(Layer[Array]):
         - `in_size`, `out_size`: the number of features of a token, and of an output.
         - `num_heads`: the number of heads.
         - `key_size`: d_k, the size of each head's keys and queries. It is in_size / num_heads if not given.
-        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `dtype`: the dtype of the parameters. It is JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
         **Raises:** `InputError` for sizes below 1. Without a key_size, also for an in_size that does not split into equal heads.

@@ -70,7 +70,7 @@ class LRU(Layer[Array]):
         - `gating`: where the gates are. The class explains the choices.
         - `r_min`, `r_max`: the bounds of |lambda|. For long memory, choose `r_min` near 1.
         - `max_phase`: the largest phase of lambda, in radians.
-        - `dtype`: the real dtype of the parameters. JAX's default float dtype if not given. In half precision the
+        - `dtype`: the real dtype of the parameters. It is JAX's default float dtype if not given. In half precision the
             recurrence itself runs in complex64.
         - `key`: the random key of the weights.
 

@@ -34,7 +34,7 @@ class LSTM(Layer[LSTMState]):
         **Arguments:**
 
         - `in_size`, `out_size`: the number of features of a token, and of hidden neurons.
-        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `dtype`: the dtype of the parameters. It is JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
         **Raises:** `InputError` for sizes below 1.

@@ -16,7 +16,7 @@ class RunningMean(Layer[SoftmaxState]):
     """The dtype of tokens, state and outputs. The layer has no parameters whose dtype could say it."""
 
     def __init__(self, size: int, *, dtype: DTypeLike | None = None):
-        """The mean of tokens with `size` features, computed in `dtype`. JAX's default float dtype if not given.
+        """The mean of tokens with `size` features, computed in `dtype`, which is JAX's default float dtype if not given.
 
         **Raises:** `InputError` for a size below 1.
         """

@@ -55,7 +55,7 @@ class SequenceModel(Layer[tuple]):
         - `reads`: `"features"`, or `"marks"` for tokens that are integers from 0 to `in_size` - 1.
         - `predicts`: `"step"` or `"sequence"`. The class explains them.
         - `feed_forward_size`: the number of hidden neurons in the feed-forward part of a block. It is 4 * `width` if not given.
-        - `dtype`: the dtype of the parameters. JAX's default float dtype if not given.
+        - `dtype`: the dtype of the parameters. It is JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
         **Raises:** `InputError` for an unknown name, for sizes below 1, and for sizes that do not fit together.
