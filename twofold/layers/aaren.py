@@ -13,8 +13,9 @@ class Aaren(Layer[SoftmaxState]):
     """o_t = sum_{s<=t} softmax_s(<q, k_s> / sqrt(head_size)) v_s, where each head learns its query q (paper B, section 3.3).
 
     Aaren can take the place of causal self-attention, and its state does not grow. For each head, the state has the largest
-    score, the normaliser and the output so far. The heads are concatenated and projected. The query does not depend on the
-    input. So it is multiplied into the key projection, and the keys themselves are never computed.
+    score, the normaliser and the output so far, and what rounding left out of the last two. The heads are concatenated and
+    projected. The query does not depend on the input. So it is multiplied into the key projection, and the keys themselves
+    are never computed.
     """
 
     query: Float[Array, "heads head_size"]
