@@ -150,6 +150,11 @@ class Case(NamedTuple):
     step: Callable
     """Compiled; an error if it is compiled twice."""
 
+    @property
+    def rtol(self):
+        """A conversion answers with differences of larger numbers, which in float32 have fewer digits left."""
+        return 3e-5 if self.dtype == "float32" and isinstance(self.layer, convert.Converted) else None
+
     def fold(self, state, xs, resets=()):
         """Token by token, from a fresh state at resets."""
         ys = []
@@ -200,7 +205,7 @@ def test_every_exported_layer_is_under_the_law():
 def test_folding_step_equals_prefill(case, assert_close):
     for state in (case.fresh, case.state):
         last, ys = run(case.layer, state, case.xs)
-        assert_close((last, ys), case.fold(state, case.xs))
+        assert_close((last, ys), case.fold(state, case.xs), case.rtol)
         assert ys.shape == (TIME, case.layer.out_size)
 
 
@@ -232,20 +237,20 @@ def test_split_anywhere_equals_whole(case, assert_close):
     for cut in (0, PART, TIME):
         between, early = run(case.layer, case.state, case.xs[:cut])
         last, late = run(case.layer, between, case.xs[cut:])
-        assert_close((last, np.concatenate([early, late])), whole)
+        assert_close((last, np.concatenate([early, late])), whole, case.rtol)
     for start in range(1, TIME - PART):
         end = start + PART
         state, early = case.fold(case.state, case.xs[:start])
         state, middle = run(case.layer, state, case.xs[start:end])
         last, late = case.fold(state, case.xs[end:])
-        assert_close((last, np.concatenate([early, middle, late])), whole)
+        assert_close((last, np.concatenate([early, middle, late])), whole, case.rtol)
 
 
 @in_both_precisions
 def test_reset_is_a_fresh_state(case, assert_close):
     for resets in [(), (0,), (1,), (5,), (0, 3), (2, 3, 5), range(TIME)]:
         actual = run(case.layer, case.state, case.xs, np.isin(np.arange(TIME), resets))
-        assert_close(actual, case.fold(case.state, case.xs, resets))
+        assert_close(actual, case.fold(case.state, case.xs, resets), case.rtol)
 
 
 @in_double
