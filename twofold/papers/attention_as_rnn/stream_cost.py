@@ -26,17 +26,18 @@ from ...tasks.matched import count_parameters
 
 TRANSFORMER = "softmax-attention"
 TIMED = 100
-"""Tokens that are timed with a KV cache of one length."""
+"""So many tokens are timed with a KV cache of one length."""
 
 
 class Job(NamedTuple):
-    """What one process measures."""
+    """What one process measures: a Transformer block over one mixer."""
 
     mixer: str
     width: int
     heads: int
     tokens: tuple[int, ...]
-    """At which to measure, ascending. For softmax attention just one: its cache has a fixed size."""
+    """The numbers of tokens at which to measure, in ascending order. Softmax attention has just one: its cache has a fixed
+    size."""
 
     def block(self) -> Block:
         """A random Transformer block over the mixer, with a feed-forward part of 4 times its width."""
@@ -48,29 +49,31 @@ class Job(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """After so many tokens. Memory is what is resident, in bytes."""
+    """The cost after a number of tokens. Memory is resident memory in bytes."""
 
     tokens: int
     parameters: int
-    """Of the block."""
+    """The number of parameters of the block."""
     state_bytes: int
+    """The size of the state."""
     model_bytes: int
-    """Of the process with the model, before anything is compiled."""
+    """The memory of the process with the model, before anything is compiled."""
     program_bytes: int
-    """With the compiled step, before there is a state."""
+    """The memory with the compiled step, before there is a state."""
     compiler_bytes: int
-    """The most that it was until then."""
+    """The largest memory until then."""
     peak_bytes: int
-    """The most while tokens were pushed; where the system cannot tell that, the most of the process's whole life."""
+    """The largest memory while tokens were pushed; if the system cannot tell this, the largest in the life of the process."""
     seconds: float
-    """Since the first token; for softmax attention of one token, the median of `TIMED`, with a cache of `tokens`."""
+    """The time since the first token. For softmax attention it is the time of one token, the median of `TIMED`, with a cache
+    of `tokens`."""
 
 
 def measure(job: Job) -> Iterator[Cost]:
     """Push random tokens one at a time, and wait for each output.
 
-    The step is compiled as `twofold.Stream` does it: parameters are constants of it, the state is updated in place. Softmax
-    attention begins with a full cache.
+    The step is compiled as `twofold.Stream` compiles it: parameters are its constants, and the state is updated in place.
+    Softmax attention begins with a full cache.
     """
     block = job.block()
     parameters = count_parameters(block)
@@ -105,7 +108,7 @@ def measure(job: Job) -> Iterator[Cost]:
 
 
 def _first_state(block: Block):
-    """With a full cache, if it is one."""
+    """The first state. If it is a cache, it is full."""
     state = block.init_state()
     if not isinstance(state, KVCache):
         return state
@@ -130,7 +133,7 @@ def _peak() -> int:
 
 
 def _status(name: str) -> int:
-    """From Linux itself: its `ru_maxrss` is at least that of the process that started this one."""
+    """A size in bytes that Linux itself tells. `ru_maxrss` would be too large: it counts the process that started this one."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -139,7 +142,7 @@ def _status(name: str) -> int:
 
 
 def _forget_peak() -> None:
-    """The highest resident size is that of now, where the system permits."""
+    """Begin the search for the largest memory anew, if the system permits."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
