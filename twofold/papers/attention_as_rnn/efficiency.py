@@ -31,12 +31,14 @@ NAMES = {name: mixer.title for name, mixer in MIXERS.items()}
 PUBLISHED = {"Transformer": 3_152_384, "Aaren": 3_152_896}
 """The parameters that paper B gives for a block of width 512."""
 METHODS = {
-    "memory": "resident memory of a process that does nothing else: the peak while tokens were pushed, and its increase over"
-    " what was resident with the compiled step, before there was a state",
-    "time": "all tokens pushed one at a time, each output awaited",
-    "time of the Transformer": f"median of {TIMED} tokens with a full KV cache of each length; that of all tokens is"
-    " integrated from these by the trapezoidal rule, as if the cache were never longer than the stream",
+    "memory": "Each model has a process that does nothing else. peak_bytes is the largest resident memory while tokens were"
+    " pushed, and increase_bytes is by how much it is above the resident memory with the compiled step, before there was a"
+    " state.",
+    "time": "All tokens are pushed one at a time, and each output is awaited.",
+    "time of the Transformer": f"The time of one token is the median of {TIMED} tokens with a full KV cache of each length. The"
+    " time of all tokens is integrated from these by the trapezoidal rule, as if the cache were never longer than the stream.",
 }
+"""How state, memory and time are measured, as efficiency.json tells it."""
 
 
 def reproduce(
