@@ -195,6 +195,6 @@ def lines_of():
     """`lines_of(axes)`: the (x, y) of each line that is drawn there, as lists, by the label."""
 
     def read(axes):
-        return {line.get_label(): tuple(x.tolist() for x in line.get_data()) for line in axes.lines}
+        return {line.get_label(): tuple(np.asarray(x).tolist() for x in line.get_data()) for line in axes.lines}
 
     return read

@@ -17,7 +17,10 @@ def test_lines_have_their_numbers(lines_of, log_x):
 
 
 def test_costs_have_a_panel_for_each_form(lines_of):
-    costs = {form: {"attention": [12, 27], "LRU": [n, 2 * n]} for n, form in enumerate(("paper", "compact"), 5)}
+    names = ("attention", "gated RNN", "LRU", "LRU In-Out", "LRU In-Skip", "LSTM", "GRU")
+    costs = {
+        form: {name: [n * m, m] for m, name in enumerate(names, 1)} for n, form in enumerate(("paper", "compact"), 5)
+    }
     figure = draw_costs((2, 3), costs)
     for axes, (form, parameters) in zip(figure.axes, costs.items(), strict=True):
         assert (axes.get_title(), axes.get_xlabel()) == (f"{form} form", "d")

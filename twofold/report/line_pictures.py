@@ -18,7 +18,7 @@ def draw_lines(
     lines: dict[str, tuple[np.ndarray, np.ndarray]], *, xlabel: str, ylabel: str, log_x: bool = True
 ) -> Figure:
     """Lines of (x, y) by their names. The y axis is logarithmic."""
-    figure, axes = panels(1, 1, figsize=(6.4, 4))
+    figure, axes = panels(1, 1, figsize=(6.4, 4.0))
     ax = axes[0, 0]
     for name, (x, y) in lines.items():
         ax.plot(x, y, label=name, marker="o" if len(x) < 50 else None, markersize=4)
@@ -77,7 +77,7 @@ def draw_streams(streams: dict[str, dict[str, Any]]) -> Figure:
         ylabel += " (dashed: integrated)" * any(integrated)
         ax.set(xscale="log", yscale=scale, xlabel="tokens in the stream", ylabel=ylabel, title=title)
         if scale == "linear":
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
         plain(ax)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(streams), frameon=False)

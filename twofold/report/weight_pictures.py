@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from jax import Array
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -90,7 +89,7 @@ def _grid(rows: Sequence[Matrices], *, cell: float, gap: int) -> tuple[Figure, n
     return figure, axes
 
 
-def _draw_row(axes: Sequence[Axes], matrices: Matrices) -> None:
+def _draw_row(axes: np.ndarray, matrices: Matrices) -> None:
     for ax, (title, matrix) in zip(axes, matrices.items(), strict=True):
         ax.imshow(matrix, cmap=SIGNED, vmin=-1, vmax=1)
         ax.set(xticks=[], yticks=[], title=title, anchor="N")

@@ -15,7 +15,7 @@ SMALL = Recipe(size=4, hidden_size=6, gate_size=6, time=4, way=AdamW(batch=4, st
 
 def test_ways_to_train_are_compared(tmp_path, monkeypatch, capsys, pictures, lines_of):
     ways = {
-        "curriculum, Muon": optimisers._descent(SMALL, (2, 3), optimisers._muon),
+        "curriculum, Muon": optimisers._descent(SMALL, (2,), optimisers._muon),
         "L-BFGS": optimisers._lbfgs(SMALL, batch=8),
         "least squares": optimisers._least_squares(SMALL, LeastSquares(steps=3, starts=1)),
     }

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from twofold import InputError
+from twofold.discover import Finetuned
 from twofold.layers import GatedRNN, LinearSelfAttention
 from twofold.papers.gated_rnn import students
 from twofold.tasks.students.teacher_student import Recipe
@@ -58,15 +59,21 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path):
         students.train(FAST, seeds=0, seed=0, out=tmp_path / "other")
 
 
-def test_students_are_begun_again_until_one_succeeds():
+@pytest.mark.parametrize(
+    ("enough", "tried", "best"), [(0.1, 2, 1), (0.0, 3, 1), (1.0, 1, 0)], ids=["the second", "none", "the first"]
+)
+def test_students_are_begun_again_until_one_succeeds(enough, tried, best, monkeypatch):
+    ends, begun = iter([0.5, 0.1, 0.2]), []
+
+    def finetune(student, teacher, *, steps, time, progress):
+        begun.append(student)
+        return Finetuned(student, np.array([2.0, next(ends)]), np.zeros(2))
+
+    monkeypatch.setattr(students, "finetune", finetune)
     teacher = LinearSelfAttention(2, 2, key=jax.random.key(0))
-    hopeless = GatedRNN(2, 2, hidden_size=1, gate_size=1, key=jax.random.key(1))
-    able = GatedRNN(2, 2, hidden_size=10, gate_size=12, key=jax.random.key(2))
-    way = LeastSquares(steps=40, enough=1e-6)
-    network, curve = students.first_to_succeed(way, 6, [hopeless, able, hopeless], teacher, progress=False)
-    assert network.hidden_size == 10
-    assert curve.losses[-1] <= 1e-6
-    assert np.all(np.diff(curve.losses) <= 0)
+    drawn = [GatedRNN(2, 2, hidden_size=1, gate_size=1, key=jax.random.key(i)) for i in range(3)]
+    network, curve = students.first_to_succeed(LeastSquares(enough=enough), 6, drawn, teacher, progress=False)
+    assert begun == drawn[:tried]
+    assert network is drawn[best]
+    assert curve.losses.tolist() == [2.0, 0.5, 0.5, 0.1, 0.1, 0.1][: 2 * tried]
     assert np.all(np.diff(curve.seconds) >= 0)
-    network, _ = students.first_to_succeed(way._replace(enough=0.0), 6, [able, hopeless], teacher, progress=False)
-    assert network.hidden_size == 10

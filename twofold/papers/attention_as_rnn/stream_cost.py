@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def measure(job: Job) -> Iterator[Cost]:
     begin = jax.jit(lambda: _first_state(block)).lower().compile()
     program = jax.jit(lambda state, x: block.step(state, x), donate_argnums=0)
     step = program.lower(jax.eval_shape(block.init_state), tokens[0]).compile()
-    memory = model_bytes, _resident(), _peak()
+    memory = model_bytes, _resident(), _status("VmHWM")
     state = begin()
     jax.block_until_ready(state)
     _trim()
@@ -99,12 +99,12 @@ def measure(job: Job) -> Iterator[Cost]:
     start = time.perf_counter()
     if job.mixer == TRANSFORMER:
         each = np.diff([start, *map(push, range(TIMED))])
-        yield Cost(job.tokens[-1], *known, _peak(), float(np.median(each)))
+        yield Cost(job.tokens[-1], *known, _status("VmHWM"), float(np.median(each)))
         return
     for count in range(1, job.tokens[-1] + 1):
         now = push(count)
         if count in job.tokens:
-            yield Cost(count, *known, _peak(), now - start)
+            yield Cost(count, *known, _status("VmHWM"), now - start)
 
 
 def _first_state(block: Block):
@@ -128,10 +128,6 @@ def _trim() -> None:
         trim(0)
 
 
-def _peak() -> int:
-    return _status("VmHWM")
-
-
 def _status(name: str) -> int:
     """A size in bytes that Linux itself tells. `ru_maxrss` would be too large: it counts the process that started this one."""
     try:
@@ -147,10 +143,6 @@ def _forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _main(arguments: dict[str, Any]) -> None:
-    for cost in measure(Job(**arguments)):
-        print(json.dumps(cost._asdict()), flush=True)
-
-
 if __name__ == "__main__":
-    _main(json.loads(sys.argv[1]))
+    for cost in measure(Job(**json.loads(sys.argv[1]))):
+        print(json.dumps(cost._asdict()), flush=True)

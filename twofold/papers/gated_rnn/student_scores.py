@@ -102,6 +102,7 @@ def fresh_loss(network: Layer, teacher: Layer) -> float:
 
 def _scored(student: Student, tolerance: float) -> Scored:
     teacher, network, _ = student
+    silent = jax.tree.map(jnp.zeros_like, teacher)
     kv, q = scores(network, teacher)
     discovery = decompile(network)
     networks = {at: prune(network, at).network for at in sorted({*TOLERANCES, tolerance})}
@@ -114,7 +115,7 @@ def _scored(student: Student, tolerance: float) -> Scored:
         q_score=q,
         polynomial_distance=polynomial_distance(network, teacher),
         decompiled=discovery.residual,
-        teacher_error=(fresh_loss(discovery.attention, teacher) / fresh_loss(_silent(teacher), teacher)) ** 0.5,
+        teacher_error=(fresh_loss(discovery.attention, teacher) / fresh_loss(silent, teacher)) ** 0.5,
         memory=cut.memory,
         forget=cut.forget,
         other=cut.other,
@@ -128,7 +129,3 @@ def _scored(student: Student, tolerance: float) -> Scored:
 def _cut(tolerance: float, pruned: GatedRNN, teacher: LinearSelfAttention) -> Cut:
     memory, forget, other = (int(role.sum()) for role in neuron_roles(pruned))
     return Cut(tolerance, memory, forget, other, pruned.gate_size, fresh_loss(pruned, teacher))
-
-
-def _silent(teacher: LinearSelfAttention) -> LinearSelfAttention:
-    return jax.tree.map(jnp.zeros_like, teacher)

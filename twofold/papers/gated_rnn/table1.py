@@ -109,7 +109,7 @@ def _judged(values: list, published: float | int | str) -> str:
     if isinstance(published, str):
         reached = sum(value == published for value in values)
         return f"[green]reached[/green] by {reached} of {len(values)}" if reached else "[red]missed[/red]"
-    return verdict(float(np.median(values)), published)
+    return verdict(float(np.median(values)), float(published))
 
 
 @dataclasses.dataclass
