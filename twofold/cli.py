@@ -47,7 +47,10 @@ class Demo:
 
 @dataclasses.dataclass
 class Reproduce:
-    """Make a table or figure of the papers again, or the figures of a page in docs/, beside the published figures.
+    """Make a table or figure of the papers again, beside the published figures, or the figures of a page in docs/.
+
+    Paper A is "Gated recurrent neural networks discover attention", arXiv:2309.01775. Paper B is "Attention as an RNN",
+    arXiv:2405.13956.
 
     Examples: twofold reproduce table1 --quick | twofold reproduce table3 --d 6 | twofold reproduce --help
     """

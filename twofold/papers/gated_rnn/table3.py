@@ -1,4 +1,4 @@
-"""Table 3 of paper A: how many layers of each architecture implement attention, or a gated RNN; built and measured."""
+"""Table 3 of paper A: how many layers of each architecture are attention, or a gated RNN. They are built and measured."""
 
 import dataclasses
 from collections.abc import Callable
@@ -137,7 +137,7 @@ def _costs(form: str, conversion: Conversion) -> dict[str, int]:
 
 @dataclasses.dataclass
 class Command(Conversion):
-    """Build LRU, LSTM and GRU layers that are attention, or a gated RNN, count and measure them (paper A, table 3).
+    """Build LRUs, LSTMs and GRUs that are attention or a gated RNN, and measure their size and error (paper A, table 3).
 
     Example: twofold reproduce table3 --d 6 --tokens 1000 --dtype float32
     """

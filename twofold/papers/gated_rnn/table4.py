@@ -1,4 +1,4 @@
-"""Table 4 of paper A: the LSTM weights that are attention, and those that are a gated RNN; built, read back, measured."""
+"""Table 4 of paper A: the LSTM weights that are attention, and those that are a gated RNN. They are built and read back."""
 
 import dataclasses
 from pathlib import Path
@@ -155,7 +155,7 @@ def _sizes(rows) -> np.ndarray:
 
 @dataclasses.dataclass
 class Command(Conversion):
-    """Build the LSTMs that are attention, and a gated RNN, and read the paper's weights back from them (paper A, table 4).
+    """Build an LSTM that is attention and one that is a gated RNN, and find the paper's weights in both (paper A, table 4).
 
     Example: twofold reproduce table4 --d 3
     """
