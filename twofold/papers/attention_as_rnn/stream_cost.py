@@ -86,7 +86,8 @@ def measure(job: Job) -> Iterator[Cost]:
     state = begin()
     jax.block_until_ready(state)
     _trim()
-    _forget_peak()
+    with contextlib.suppress(OSError):  # the search for the largest memory begins anew, if the system permits
+        Path("/proc/self/clear_refs").write_text("5")
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     known = parameters, state_bytes, *memory
 
@@ -135,12 +136,6 @@ def _status(name: str) -> int:
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
-
-
-def _forget_peak() -> None:
-    """Begin the search for the largest memory anew, if the system permits."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":
