@@ -8,6 +8,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from rich.table import Table
 
+from twofold.report.tables import console_table, markdown_table
+
 READING = """\
 After this page you can compare the speed of twofold's scans and layers with other libraries. The columns of the tables mean:
 
@@ -60,12 +62,8 @@ def _cells(figures: dict, limit: float, copy: float, headings: list[str], winner
 
 def table(case: dict) -> Table:
     headings, lines = rows(case, "[bold red]{}[/]")
-    shown = Table(title=title(case), title_justify="left", caption=case["note"] or None, caption_justify="left")
-    for heading in headings:
-        shown.add_column(heading, justify="left" if heading == "contestant" else "right")
-    for line in lines:
-        shown.add_row(*line)
-    return shown
+    note = case["note"] or None
+    return console_table(headings, lines, title=title(case), title_justify="left", caption=note, caption_justify="left")
 
 
 def training_rows(figures: dict) -> tuple[list[str], list[list[str]]]:
@@ -80,13 +78,7 @@ def training_rows(figures: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def training_table(figures: dict) -> Table:
-    headings, lines = training_rows(figures)
-    shown = Table(title="training loops", title_justify="left")
-    for heading in headings:
-        shown.add_column(heading, justify="left" if heading == headings[0] else "right")
-    for line in lines:
-        shown.add_row(*line)
-    return shown
+    return console_table(*training_rows(figures), title="training loops", title_justify="left")
 
 
 def title(case: dict) -> str:
@@ -109,18 +101,13 @@ def markdown(figures: dict) -> str:
         *figures["notes"],
     ]
     for case in figures["cases"]:
-        parts += [f"## {title(case)}", _markdown_table(*rows(case, "**{}**"))]
+        parts += [f"## {title(case)}", markdown_table(*rows(case, "**{}**"))]
         parts += [case["note"]] * bool(case["note"])
     if figures["training"]:
-        parts += ["## Training loops", TRAINING, _markdown_table(*training_rows(figures))]
+        parts += ["## Training loops", TRAINING, markdown_table(*training_rows(figures))]
     if figures["times"]:
         parts += ["## Time against tokens", "![Time against tokens](times.png)"]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(headings: list[str], lines: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(headings) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [headings, rule, *lines])
 
 
 def draw(times: dict[str, dict[str, dict]], file: Path) -> None:

@@ -7,6 +7,7 @@ own settings, and without checks.
 
 import os
 from itertools import count, pairwise
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -186,3 +187,28 @@ def temporary_bytes():
         return jax.jit(f).lower(*args).compile().memory_analysis().temp_size_in_bytes
 
     return measure
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """The figures of matplotlib that are saved during the test, by the names of their files."""
+    from matplotlib.figure import Figure  # here, because it takes a second to import
+
+    saved, savefig = {}, Figure.savefig
+
+    def save(figure, file, **options):
+        savefig(figure, file, **options)
+        saved[Path(file).name] = figure
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return saved
+
+
+@pytest.fixture(scope="session")
+def lines_of():
+    """`lines_of(axes)`: the (x, y) of each line that is drawn there, as lists, by the label."""
+
+    def read(axes):
+        return {line.get_label(): tuple(np.asarray(x).tolist() for x in line.get_data()) for line in axes.lines}
+
+    return read

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import io
 import os
 import pkgutil
@@ -18,6 +19,7 @@ from rich.table import Table
 from .errors import InputError
 from .papers import attention_as_rnn, gated_rnn
 from .report import provenance
+from .report.tables import console_table
 from .tasks.classification import Classification
 from .tasks.events import Events
 from .tasks.forecasting import Forecasting
@@ -26,14 +28,16 @@ from .tasks.task import Metrics
 
 @dataclasses.dataclass
 class Demo:
-    """The main job on real data, in a few minutes: attention becomes an RNN, an RNN turns out to be attention, and an
-    attention model streams real recordings in constant memory.
+    """Show what twofold does, on real data, in a few minutes.
+
+    An attention layer becomes an RNN. A trained RNN turns out to be attention. A classifier of real recordings, made of
+    attention, runs on a stream in constant memory.
 
     Example: twofold demo --out runs/demo
     """
 
     out: Path = Path("runs/demo")
-    """Folder for demo.json, the pictures, and the trained models."""
+    """The folder for demo.json, the pictures, and the trained models."""
 
     def run(self, console: Console) -> None:
         from . import demo
@@ -43,18 +47,21 @@ class Demo:
 
 @dataclasses.dataclass
 class Reproduce:
-    """Make a table or figure of the papers again, or the figures of a page of docs. Published figures are printed beside.
+    """Make a table or figure of the papers again, beside the published figures, or the figures of a page in docs/.
+
+    Paper A is "Gated recurrent neural networks discover attention", arXiv:2309.01775. Paper B is "Attention as an RNN",
+    arXiv:2405.13956.
 
     Examples: twofold reproduce table1 --quick | twofold reproduce table3 --d 6 | twofold reproduce --help
     """
 
 
 OLD_NAMES = {"settings": "comparison", "training": "optimisers"}
-"""Experiments that had another name once."""
+"""The names that experiments had once, and the ones that they have now."""
 
 
 def experiments() -> dict[str, type]:
-    """The command of each experiment by its name: every module of papers/ that has a class `Command`."""
+    """The command of each experiment by its name. An experiment is a module of papers/ that has a class `Command`."""
     found = {}
     for paper in (gated_rnn, attention_as_rnn):
         for module in pkgutil.iter_modules(paper.__path__):
@@ -68,10 +75,11 @@ def experiment_of(arguments: list[str]) -> Any:
     """The experiment that the words after `twofold reproduce` ask for, with its options."""
     words = [OLD_NAMES.get(arguments[0], arguments[0]), *arguments[1:]] if arguments else []
     each = tuple(
-        Annotated[kind, tyro.conf.subcommand(name, description=kind.__doc__)] for name, kind in experiments().items()
+        Annotated[kind, tyro.conf.subcommand(name, description=inspect.getdoc(kind))]
+        for name, kind in experiments().items()
     )
     kinds: Any = Union[each]  # noqa: UP007
-    return tyro.cli(kinds, args=words, prog="twofold reproduce", description=Reproduce.__doc__)
+    return tyro.cli(kinds, args=words, prog="twofold reproduce", description=inspect.getdoc(Reproduce))
 
 
 AnyTask = TypeVar("AnyTask", Forecasting, Events, Classification)
@@ -81,7 +89,7 @@ AnyTask = TypeVar("AnyTask", Forecasting, Events, Classification)
 class TrainOn(Generic[AnyTask]):
     settings: tyro.conf.OmitArgPrefixes[AnyTask]
     out: Path | None = None
-    """Folder for the run; runs/DATA-MIXER if not given."""
+    """The folder for the run. If not given, it is runs/DATA-MIXER."""
 
     def run(self, console: Console) -> None:
         from .tasks.run import train
@@ -91,22 +99,24 @@ class TrainOn(Generic[AnyTask]):
         console.print(_metrics_table(run.tables[0]))
         console.print(
             f"{run.figures['data']}.\n"
-            f"Trained in {run.figures['seconds']:.0f} s; the model is kept as it was at step {run.figures['kept at step'][0]}."
-            f" Token by token, its answers differ by {run.figures['streaming error'][0]:.0e} of the largest.\n"
-            f"Model, metrics and learning curve are in {out}."
+            f"Training took {run.figures['seconds']:.0f} s. The model is kept as it was at step {run.figures['kept at step'][0]}."
+            f" Token by token, its answers differ from those in parallel by {run.figures['streaming error'][0]:.0e} of the"
+            f" largest answer.\nModel, metrics and learning curve are in {out}."
         )
 
 
 OnTask = (
-    Annotated[TrainOn[Forecasting], tyro.conf.subcommand("forecasting", description=Forecasting.__doc__)]
-    | Annotated[TrainOn[Events], tyro.conf.subcommand("events", description=Events.__doc__)]
-    | Annotated[TrainOn[Classification], tyro.conf.subcommand("classification", description=Classification.__doc__)]
+    Annotated[TrainOn[Forecasting], tyro.conf.subcommand("forecasting", description=inspect.getdoc(Forecasting))]
+    | Annotated[TrainOn[Events], tyro.conf.subcommand("events", description=inspect.getdoc(Events))]
+    | Annotated[
+        TrainOn[Classification], tyro.conf.subcommand("classification", description=inspect.getdoc(Classification))
+    ]
 )
 
 
 @dataclasses.dataclass
 class Train:
-    """Train a model on a task, keep it in a folder, and print its metrics. A run stopped before is continued.
+    """Train a model on a task, keep it in a folder, and print its metrics. A run that was stopped is continued.
 
     Examples: twofold train forecasting --dataset elecdemand --horizon 96 --mixer aaren |
     twofold train forecasting --csv ETTh1.csv --target OT | twofold train events --dataset hawkes --mixer gru |
@@ -127,7 +137,7 @@ class Evaluate:
     """
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    """The folder of the run, with its model."""
 
     def run(self, console: Console) -> None:
         from .tasks.run import evaluate_run
@@ -137,23 +147,25 @@ class Evaluate:
 
 @dataclasses.dataclass
 class Bench:
-    """Scans and layers beside those of JAX, memax, Equinox, Flax and PyTorch in one run, and what the machine could do at best.
+    """Measure scans and layers beside those of JAX, memax, Equinox, Flax and PyTorch, and what the machine could do at best.
 
-    Runs from a checkout of the repository, whose folder benchmarks/ it is. Peers that are not installed are left out.
+    This command needs a checkout of the repository: it runs what is in the folder benchmarks/ there. Peers that are not
+    installed are left out.
+
     Examples: twofold bench --quick | twofold bench --only softmax --out runs/softmax
     """
 
     quick: bool = False
-    """Small shapes, in less than two minutes."""
+    """Measure small shapes. This takes less than two minutes."""
     only: Literal["softmax", "linear", "kv", "layers", "training", "times"] | None = None
-    """One part; all if not given, which takes twenty minutes."""
+    """Measure this part alone. If not given, all parts are measured, which takes twenty minutes."""
     out: Path = Path("runs/bench")
-    """Folder for bench.json, bench.md and times.png."""
+    """The folder for bench.json, bench.md and times.png."""
 
     def run(self, console: Console) -> None:
         checkout = Path(__file__).parents[1]
         if not (checkout / "benchmarks").is_dir():
-            raise InputError(f"there are no benchmarks in {checkout}; run this in a checkout of the repository")
+            raise InputError(f"there are no benchmarks in {checkout}; run this command in a checkout of the repository")
         sys.path.insert(0, str(checkout))
         from benchmarks.__main__ import run
 
@@ -216,11 +228,9 @@ def _told(error: Exception | str, code: int) -> int:
     return code
 
 
-def _metrics_table(rows: Metrics) -> Table:
-    columns = list(dict.fromkeys(metric for row in rows.values() for metric in row))
-    table = Table()
-    for column in ("", *columns):
-        table.add_column(column, justify="left" if column == "" else "right")
-    for name, row in rows.items():
-        table.add_row(name, *(f"{row[metric]:.4f}" if metric in row else "" for metric in columns))
-    return table
+def _metrics_table(metrics: Metrics) -> Table:
+    columns = list(dict.fromkeys(metric for row in metrics.values() for metric in row))
+    rows = [
+        (name, *(f"{row[metric]:.4f}" if metric in row else "" for metric in columns)) for name, row in metrics.items()
+    ]
+    return console_table(("", *columns), rows)

@@ -49,7 +49,7 @@ def test_contestants_agree(case):
     assert figures["twofold"]["ratio"] == 1
 
 
-def test_what_differs_is_reported_and_not_timed(tmp_path, monkeypatch):
+def test_what_differs_is_reported_and_not_timed(tmp_path, monkeypatch, pictures, lines_of):
     case = scans.linear_case((2, 8, 4), jnp.float32, constant=True, compiled=False)
     wrong = Contestant("wrong", lambda parameters: 1.01 * parameters["b"], with_jax)
     large = Contestant("large", lambda parameters: parameters["b"], with_jax, keeps=2**40)
@@ -74,4 +74,6 @@ def test_what_differs_is_reported_and_not_timed(tmp_path, monkeypatch):
     loop = written["training"]["loop"]
     assert loop["flops_of_products"] == 2 * (2 * 3 * 2 * 2)  # forward, and the gradient of the weights
     assert all(rate > 0 for rate in loop["steps_per_s"].values())
-    assert (tmp_path / "times.png").stat().st_size > 0
+    (axes,) = pictures["times.png"].axes
+    assert (axes.get_title(), axes.get_xlabel()) == ("growing", "tokens")
+    assert lines_of(axes) == {name: (line["tokens"], line["ms"]) for name, line in written["times"]["growing"].items()}

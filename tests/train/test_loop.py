@@ -170,9 +170,19 @@ def test_patience_needs_a_validation_loss(options):
 
 
 @pytest.mark.parametrize("validation", [None, _distance])
-def test_the_learning_curve_is_drawn(tmp_path, validation):
-    draw_learning_curve(_fit(seeds=2, validation=validation), tmp_path / "curve.png", title="a run")
-    assert (tmp_path / "curve.png").stat().st_size > 10_000
+def test_the_learning_curve_is_drawn(tmp_path, validation, pictures, lines_of):
+    trained = _fit(seeds=2, validation=validation)
+    draw_learning_curve(trained, tmp_path / "curve.png", title="a run")
+    (axes,) = pictures["curve.png"].axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("a run", "steps", "loss")
+    lines, steps = lines_of(axes), trained.steps.tolist()
+    assert lines["training"] == (steps, trained.losses.mean(axis=0).tolist())
+    if validation is None:
+        assert "validation" not in lines
+    else:
+        assert lines["validation"] == (steps, trained.validation.mean(axis=0).tolist())
+        kept = [row[best] for best, row in zip(trained.best, trained.validation, strict=True)]
+        assert lines["kept"] == (trained.steps[trained.best].tolist(), kept)
 
 
 def test_weight_decay_spares_the_recurrent_parameters():

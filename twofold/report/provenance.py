@@ -1,9 +1,10 @@
-"""What made a result: written beside every figure, so that it can be made again."""
+"""Files of figures. Beside the figures stands what made them, so that they can be made again."""
 
 import datetime
 import json
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 from ..atomic import write_whole
 
 command: str | None = None
-"""The command line that runs; None where twofold is called as a library."""
+"""The command line that runs; None if twofold is called as a library."""
 
 
 def provenance() -> dict[str, Any]:
-    """Command (None where none ran), commit (where twofold runs from a checkout), versions, machine and date."""
+    """The command (None if none ran), the commit (None outside a checkout), the versions, the machine and the date."""
     return {
         "command": command,
         "commit": _commit(),
@@ -27,8 +28,16 @@ def provenance() -> dict[str, Any]:
 
 
 def write_json(file: Path, figures: dict[str, Any]) -> None:
-    """Write figures with their provenance."""
+    """Write figures, with their provenance, to a file whose folder exists.
+
+    **Raises:** `OSError` if the file cannot be written.
+    """
     write_whole(file, json.dumps(figures | {"provenance": provenance()}, indent=2) + "\n")
+
+
+def four_digits(values: Iterable[float]) -> list[float]:
+    """The values with four significant digits, as long curves are written."""
+    return [float(f"{value:.4g}") for value in values]
 
 
 def _commit() -> str | None:

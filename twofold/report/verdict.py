@@ -2,7 +2,7 @@
 
 
 def verdict(value: float, limit: float, how: str | None = None) -> str:
-    """ "reached" where the value is at most the limit, else by which factor it was missed."""
+    """The word "reached" if the value is at most the limit, else "missed" with the factor. `how` is added in brackets."""
     told = f" ({how})" if how else ""
     if value <= limit:
         return f"[green]reached[/green]{told}"

@@ -30,7 +30,7 @@ def processes(monkeypatch):
     return jobs
 
 
-def test_efficiency_is_measured_written_drawn_and_printed(tmp_path, capsys, processes):
+def test_efficiency_is_measured_written_drawn_and_printed(tmp_path, capsys, processes, pictures, lines_of):
     figures = efficiency.reproduce(**SMALL, out=tmp_path / "run", progress=False)
     assert [(job.mixer, job.tokens) for job in processes[:3]] == [
         ("aaren", (100, 300)),
@@ -39,9 +39,11 @@ def test_efficiency_is_measured_written_drawn_and_printed(tmp_path, capsys, proc
     ]
     written = json.loads((tmp_path / "run" / "efficiency.json").read_text())
     assert written["streams"] == figures["streams"]
-    assert (tmp_path / "run" / "efficiency.png").stat().st_size > 10_000
+    drawn = dict(zip(("state_bytes", "peak_bytes", "cumulative_seconds"), pictures["efficiency.png"].axes, strict=True))
     for name, stream in figures["streams"].items():
         assert stream["tokens"] == [100, 300]
+        for key, unit in (("state_bytes", 2**10), ("peak_bytes", 2**20), ("cumulative_seconds", 1)):
+            assert lines_of(drawn[key])[name] == ([100, 300], np.divide(stream[key], unit).tolist())
         assert stream["integrated"] == (name == "Transformer")
         assert 0 < stream["cumulative_seconds"][0] < stream["cumulative_seconds"][1]
         first, last = stream["state_bytes"]
@@ -55,27 +57,32 @@ def test_efficiency_is_measured_written_drawn_and_printed(tmp_path, capsys, proc
     assert f"{figures['streams']['Aaren']['cumulative_seconds'][1]:.2f} s" in printed
 
 
-def test_a_run_that_was_stopped_is_continued(tmp_path, monkeypatch, processes):
-    def stopped(job):
-        if job.mixer == "lru":
-            raise KeyboardInterrupt
-        return stream_cost.measure(job)
+def test_a_run_that_was_stopped_is_continued(tmp_path, monkeypatch, caplog):
+    measured = []
 
-    with monkeypatch.context() as patch:
-        patch.setattr(efficiency, "_run", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            efficiency.reproduce(**SMALL, out=tmp_path, progress=False)
-    kept = (tmp_path / "aaren-300.json").read_bytes()
-    first = efficiency.reproduce(**SMALL, out=tmp_path, progress=False)
-    assert [job.mixer for job in processes] == ["lru", "lstm", "gru"]
-    assert (tmp_path / "aaren-300.json").read_bytes() == kept
-    assert efficiency.reproduce(**SMALL, out=tmp_path, progress=False)["streams"] == first["streams"]
-    assert len(processes) == 3
+    def run(job):
+        if job.mixer == stopped_at:
+            raise KeyboardInterrupt
+        measured.append(job.mixer)
+        return [Cost(n, 1, 1, 1, 1, 1, 1, seconds=float(n + len(measured))) for n in job.tokens]
+
+    monkeypatch.setattr(efficiency, "_run", run)
+    stopped_at = "lru"
+    with pytest.raises(KeyboardInterrupt):
+        efficiency.reproduce(**SMALL, out=tmp_path, progress=False)
+    measured.clear()
+    stopped_at = None
+    first = efficiency.reproduce(**SMALL, out=tmp_path, progress=False)["streams"]
+    assert measured == ["lru", "lstm", "gru"]
+    assert efficiency.reproduce(**SMALL, out=tmp_path, progress=False)["streams"] == first
+    assert measured == ["lru", "lstm", "gru"]
     with pytest.raises(InputError, match="another run, of width = 8 rather than 16"):
         efficiency.reproduce(**SMALL | {"width": 16}, out=tmp_path, progress=False)
-    (tmp_path / "aaren-300.json").write_bytes(kept[:50])
-    with pytest.raises(InputError, match=r"aaren-300.json is damaged .*; delete it"):
-        efficiency.reproduce(**SMALL, out=tmp_path, progress=False)
+    damaged = tmp_path / "aaren-300.json"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    assert efficiency.reproduce(**SMALL, out=tmp_path, progress=False)["streams"].keys() == first.keys()
+    assert measured == ["lru", "lstm", "gru", "aaren"]
+    assert f"{damaged} is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("width", [16, 512])

@@ -13,6 +13,7 @@ from scipy.stats import ttest_rel
 from ...errors import InputError
 from ...layers import MIXERS
 from ...report.provenance import write_json
+from ...report.tables import console_table, markdown_table
 from ...tasks.classification import Classification
 from ...tasks.events import Events
 from ...tasks.forecasting import HORIZONS, Forecasting
@@ -32,7 +33,8 @@ FULL: tuple[Task, ...] = (
         for dataset in ("JapaneseVowels", "BasicMotions", "ItalyPowerDemand", "GunPoint")
     ),
 )
-"""Every task and data set; events and classification with fewer steps than alone. eustock is too short for longer horizons."""
+"""Every task and data set. Events and classification take fewer steps than `twofold train` does. eustock is too short for
+longer horizons."""
 
 QUICK: tuple[Task, ...] = (
     Forecasting(dataset="eustock", steps=60, measurements=3),
@@ -49,12 +51,15 @@ class Cell:
     data: str
     mixer: str
     parameters: int
+    """The number of parameters of one model; 0 if all seeds diverged."""
     seconds: float
-    """Of training all seeds together."""
+    """The time in which all seeds were trained together."""
     metrics: list[dict[str, dict[str, float]]]
-    """The metrics of each seed, by row. A seed that diverged has an empty table; without tables all seeds diverged."""
+    """The metrics of each seed, by row. A seed that diverged has an empty table. There are no tables if all seeds diverged."""
     kept_at_step: list[int | None]
+    """The step at which each seed's model was kept."""
     streaming_error: list[float | None]
+    """How far each seed's answers token by token are from those in parallel, relative to the largest answer."""
 
     def values(self, metric: str) -> np.ndarray:
         """A metric of the test part for each seed; NaN for a seed that diverged."""
@@ -69,10 +74,10 @@ def reproduce(
     out: Path | str,
     progress: bool = True,
 ) -> list[Cell]:
-    """Train every mixer on every task with several seeds; write settings.json and settings.md to `out`.
+    """Train every mixer on every task with several seeds, and write settings.json and settings.md to `out`.
 
-    Each cell is kept in a folder of its own as it is done, and within it training is checkpointed: a run that was stopped
-    is continued.
+    Each cell is kept in a folder of its own once it is done, and training within a cell is checkpointed. So a run that was
+    stopped is continued. **Raises:** `InputError` if `seeds` is below 1, or a folder holds another run.
     """
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; it must be at least 1")
@@ -108,25 +113,16 @@ def _cell(task: Task, folder: Path, seeds: int, progress: bool) -> Cell:
     def trained() -> dict[str, Any]:
         try:
             figures = train(task, folder, seeds=range(seeds), progress=progress).figures
-        except FloatingPointError:  # of a mixer that is not stable here: this is a result, too
+        except FloatingPointError:  # that a mixer is not stable here is a result, too
             figures = {"parameters": 0, "seconds": 0.0, "metrics": [], "kept at step": [], "streaming error": []}
-        cell = Cell(
-            task.name,
-            task.data_name,
-            task.mixer,
-            figures["parameters"],
-            figures["seconds"],
-            figures["metrics"],
-            figures["kept at step"],
-            figures["streaming error"],
-        )
-        return dataclasses.asdict(cell)
+        measured = ("parameters", "seconds", "metrics", "kept at step", "streaming error")
+        return dataclasses.asdict(Cell(task.name, task.data_name, task.mixer, *(figures[name] for name in measured)))
 
     return Cell(**kept(folder / "cell.json", task.as_json() | {"seeds": seeds}, trained))
 
 
 def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
-    """Aaren against the Transformer, paired by seed: "better" or "worse" where a t-test at 5% tells them apart."""
+    """Aaren against the Transformer, paired by seed: "better" or "worse" if a t-test at 5% tells them apart."""
     by_mixer = {cell.mixer: cell for cell in cells if cell.metrics}
     if AAREN not in by_mixer or TRANSFORMER not in by_mixer:
         return "not compared"
@@ -144,7 +140,7 @@ def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
 
 
 def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a task's table: each mixer's mean and deviation over seeds, then what to compare with."""
+    """Headings and rows of a task's table: mean and deviation over the seeds of each mixer, then what to compare with."""
     finished = [cell for cell in cells if cell.metrics]
     compared = next(table for table in finished[0].metrics if table) if finished else {}
     metrics = list(compared["test"]) if finished else list(task.headline)
@@ -160,7 +156,7 @@ def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]
 
 
 def _spread(values: np.ndarray) -> str:
-    """Mean and deviation over the seeds that did not diverge, and how many did."""
+    """Mean and deviation over the seeds that did not diverge, and how many of them did."""
     good = values[np.isfinite(values)]
     shown = f"{np.mean(good):.4g} ± {np.std(good, ddof=1):.2g}" if len(good) > 1 else f"{np.sum(good):.4g}"
     diverged = len(values) - len(good)
@@ -175,41 +171,33 @@ def _verdicts(task: Task, cells: Sequence[Cell]) -> str:
 def table(task: Task, cells: Sequence[Cell]) -> Table:
     """A task's table for the console."""
     cells = _of(cells, task)
-    header, lines = rows(task, cells)
-    shown = Table(title=f"{task.name}: {task.data_name}", caption=_verdicts(task, cells))
-    for column in header:
-        shown.add_column(column, justify="left" if column == "" else "right")
-    for line in lines:
-        shown.add_row(*line)
-    return shown
+    return console_table(*rows(task, cells), title=f"{task.name}: {task.data_name}", caption=_verdicts(task, cells))
 
 
 def markdown(task: Task, cells: Sequence[Cell]) -> str:
-    """A task's table for docs."""
+    """A task's table in Markdown, with a heading and the verdicts."""
     cells = _of(cells, task)
-    header, lines = rows(task, cells)
-    text = [f"### {task.data_name}", "", "| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    text += ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([*text, "", _verdicts(task, cells), ""])
+    return "\n\n".join([f"### {task.data_name}", markdown_table(*rows(task, cells)), _verdicts(task, cells) + "\n"])
 
 
 @dataclasses.dataclass
 class Command:
-    """Aaren beside the Transformer and all other mixers: forecasting, events, classification (paper B's comparison).
+    """Compare Aaren with the Transformer and all other mixers in forecasting, events and classification (paper B).
 
-    All models of a table have the same number of parameters. A run stopped before is continued, cell by cell. All of it
-    takes more than an hour.
+    All models of a table have nearly the same number of parameters. All of it takes more than an hour. A run that was
+    stopped is continued.
+
     Examples: twofold reproduce comparison --quick | twofold reproduce comparison --seeds 5 --out runs/five
     """
 
     quick: bool = False
-    """Aaren and the Transformer alone, on a little of each task, in a few minutes."""
+    """Train Aaren and the Transformer alone, on a little of each task. This takes a few minutes."""
     only: Literal["forecasting", "events", "classification"] | None = None
-    """One task; all if not given."""
+    """Take this task alone; all tasks if not given."""
     seeds: int = 3
-    """How many models of each kind to train."""
+    """How many models of each kind are trained."""
     out: Path | None = None
-    """Folder for all runs and the results; runs/settings or runs/settings-quick if not given."""
+    """The folder for all runs and the results. If not given, it is runs/settings or runs/settings-quick."""
 
     def run(self, console: Console) -> None:
         out = self.out or Path("runs") / ("settings" + "-quick" * self.quick)
@@ -218,4 +206,4 @@ class Command:
         cells = reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out)
         for task in tasks:
             console.print(table(task, cells))
-        console.print(f"All figures are in {out / 'settings.json'}, the tables in {out / 'settings.md'}.")
+        console.print(f"All figures are in {out / 'settings.json'}, and the tables are in {out / 'settings.md'}.")

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +26,18 @@ from ...tasks.matched import count_parameters
 
 TRANSFORMER = "softmax-attention"
 TIMED = 100
-"""Tokens that are timed with a KV cache of one length."""
+"""So many tokens are timed with a KV cache of one length."""
 
 
 class Job(NamedTuple):
-    """What one process measures."""
+    """What one process measures: a Transformer block over one mixer."""
 
     mixer: str
     width: int
     heads: int
     tokens: tuple[int, ...]
-    """At which to measure, ascending. For softmax attention just one: its cache has a fixed size."""
+    """The numbers of tokens at which to measure, in ascending order. Softmax attention has just one: its cache has a fixed
+    size."""
 
     def block(self) -> Block:
         """A random Transformer block over the mixer, with a feed-forward part of 4 times its width."""
@@ -48,29 +49,31 @@ class Job(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """After so many tokens. Memory is what is resident, in bytes."""
+    """The cost after a number of tokens. Memory is resident memory in bytes."""
 
     tokens: int
     parameters: int
-    """Of the block."""
+    """The number of parameters of the block."""
     state_bytes: int
+    """The size of the state."""
     model_bytes: int
-    """Of the process with the model, before anything is compiled."""
+    """The memory of the process with the model, before anything is compiled."""
     program_bytes: int
-    """With the compiled step, before there is a state."""
+    """The memory with the compiled step, before there is a state."""
     compiler_bytes: int
-    """The most that it was until then."""
+    """The largest memory until then."""
     peak_bytes: int
-    """The most while tokens were pushed; where the system cannot tell that, the most of the process's whole life."""
+    """The largest memory while tokens were pushed; if the system cannot tell this, the largest in the life of the process."""
     seconds: float
-    """Since the first token; for softmax attention of one token, the median of `TIMED`, with a cache of `tokens`."""
+    """The time since the first token. For softmax attention it is the time of one token, the median of `TIMED`, with a cache
+    of `tokens`."""
 
 
 def measure(job: Job) -> Iterator[Cost]:
     """Push random tokens one at a time, and wait for each output.
 
-    The step is compiled as `twofold.Stream` does it: parameters are constants of it, the state is updated in place. Softmax
-    attention begins with a full cache.
+    The step is compiled as `twofold.Stream` compiles it: parameters are its constants, and the state is updated in place.
+    Softmax attention begins with a full cache.
     """
     block = job.block()
     parameters = count_parameters(block)
@@ -79,11 +82,12 @@ def measure(job: Job) -> Iterator[Cost]:
     begin = jax.jit(lambda: _first_state(block)).lower().compile()
     program = jax.jit(lambda state, x: block.step(state, x), donate_argnums=0)
     step = program.lower(jax.eval_shape(block.init_state), tokens[0]).compile()
-    memory = model_bytes, _resident(), _peak()
+    memory = model_bytes, _resident(), _status("VmHWM")
     state = begin()
     jax.block_until_ready(state)
     _trim()
-    _forget_peak()
+    with contextlib.suppress(OSError):  # the search for the largest memory begins anew, if the system permits
+        Path("/proc/self/clear_refs").write_text("5")
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     known = parameters, state_bytes, *memory
 
@@ -96,16 +100,16 @@ def measure(job: Job) -> Iterator[Cost]:
     start = time.perf_counter()
     if job.mixer == TRANSFORMER:
         each = np.diff([start, *map(push, range(TIMED))])
-        yield Cost(job.tokens[-1], *known, _peak(), float(np.median(each)))
+        yield Cost(job.tokens[-1], *known, _status("VmHWM"), float(np.median(each)))
         return
     for count in range(1, job.tokens[-1] + 1):
         now = push(count)
         if count in job.tokens:
-            yield Cost(count, *known, _peak(), now - start)
+            yield Cost(count, *known, _status("VmHWM"), now - start)
 
 
 def _first_state(block: Block):
-    """With a full cache, if it is one."""
+    """The first state. If it is a cache, it is full."""
     state = block.init_state()
     if not isinstance(state, KVCache):
         return state
@@ -125,12 +129,8 @@ def _trim() -> None:
         trim(0)
 
 
-def _peak() -> int:
-    return _status("VmHWM")
-
-
 def _status(name: str) -> int:
-    """From Linux itself: its `ru_maxrss` is at least that of the process that started this one."""
+    """A size in bytes that Linux itself tells. `ru_maxrss` would be too large: it counts the process that started this one."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -138,16 +138,6 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
 
-def _forget_peak() -> None:
-    """The highest resident size is that of now, where the system permits."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _main(arguments: dict[str, Any]) -> None:
-    for cost in measure(Job(**arguments)):
-        print(json.dumps(cost._asdict()), flush=True)
-
-
 if __name__ == "__main__":
-    _main(json.loads(sys.argv[1]))
+    for cost in measure(Job(**json.loads(sys.argv[1]))):
+        print(json.dumps(cost._asdict()), flush=True)

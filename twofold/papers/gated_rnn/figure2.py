@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -11,19 +11,21 @@ from rich.table import Table
 
 from ...discover import neuron_roles
 from ...layers import GatedRNN, LinearSelfAttention
-from ...report.pictures import draw_figure2
 from ...report.provenance import write_json
+from ...report.tables import console_table
+from ...report.weight_pictures import draw_figure2
 from ...tasks.students.teacher_student import Recipe
-from . import table1
+from .student_scores import Figures, Scored, scored_students
+from .table1 import PUBLISHED, StudentOptions
 
 
 class Kernels(NamedTuple):
-    """What each output makes of memory neurons times query neurons."""
+    """The coefficients of memory neurons times query neurons in each output (paper A, figure 2C)."""
 
     student: Float[np.ndarray, "out memory query"]
-    """sum over rows j of D_ij W_out_m[j]^T W_out_x[j]."""
+    """sum over gate rows j of D_ij W_out_m[j]^T W_out_x[j], for output i."""
     teacher: Float[np.ndarray, "out memory query"]
-    """What it would have to be for the student to be its teacher, given what the student's neurons hold."""
+    """The kernel with which the student would be its teacher, given what its neurons hold."""
 
     @property
     def error(self) -> float:
@@ -31,28 +33,25 @@ class Kernels(NamedTuple):
         return float(np.linalg.norm(self.student - self.teacher) / np.linalg.norm(self.teacher))
 
 
-def reproduce(
-    recipe: Recipe, *, seed: int = 0, out: Path | str, progress: bool = True
-) -> tuple[table1.Student, Kernels]:
-    """Train a student as for table 1, or take the one that is in `out`, and draw figure2.png and write figure2.json there.
+def reproduce(recipe: Recipe, *, seed: int = 0, out: Path | str, progress: bool = True) -> tuple[Scored, Kernels]:
+    """Train a student as for table 1, or take the one that is in `out`, and write figure2.png and figure2.json there.
 
     **Raises:** `InputError` if `out` holds something else.
     """
-    students, _ = table1.scored_students(recipe, seed=seed, out=out, progress=progress)
-    student = students[0]
-    found = kernels(student.finetuned, student.teacher)
-    folder = Path(out)
+    (scored,) = scored_students(recipe, seed=seed, out=out, progress=progress)
+    teacher = scored.student.teacher
+    found = kernels(scored.finetuned, teacher)
     with recipe.way.precision():
-        draw_figure2(student.finetuned, student.teacher, found._asdict(), folder / "figure2.png")
+        draw_figure2(scored.finetuned, teacher, found._asdict()).savefig(Path(out) / "figure2.png")
     write_json(
-        folder / "figure2.json",
-        {"recipe": recipe.as_json(), "seed": seed, "student": student.figures._asdict(), "kernel_error": found.error},
+        Path(out) / "figure2.json",
+        {"recipe": recipe.as_json(), "seed": seed, "student": scored.figures._asdict(), "kernel_error": found.error},
     )
-    return student, found
+    return scored, found
 
 
 def kernels(student: GatedRNN, teacher: LinearSelfAttention) -> Kernels:
-    """Those of a pruned student and its teacher. The student's other neurons, and other terms, do not show."""
+    """The kernels of a pruned student and of its teacher. Neurons of another lambda, and other terms, are not in them."""
     memory, query, _ = neuron_roles(student)
     w_in_m, w_in_x, w_out_m, w_out_x, readout = (
         np.asarray(w, np.float64)
@@ -71,40 +70,33 @@ def kernels(student: GatedRNN, teacher: LinearSelfAttention) -> Kernels:
     return Kernels(own, np.linalg.pinv(forms).T @ cubic @ np.linalg.pinv(queries))
 
 
-def table(student: table1.Student, found: Kernels) -> Table:
+def table(figures: Figures, found: Kernels) -> Table:
     """What the figure shows, in numbers beside the published ones."""
-    figures, published = student.figures, table1.PUBLISHED
-    shown = Table(title="Figure 2 (paper A)")
-    for column in ("", "student", "published, d = 4"):
-        shown.add_column(column, justify="left" if column == "" else "right")
-    for name, field in (("memory neurons", "memory"), ("query neurons", "forget"), ("others", "other")):
-        shown.add_row(name, str(getattr(figures, field)), str(getattr(published, field)))
-    shown.add_row("gate rows", str(figures.gate_rows), "13; 11 when 3 are merged")
-    shown.add_row("kernels, error against the teacher's", f"{found.error:.1e}", "")
-    shown.add_row("loss, fine-tuned", f"{figures.finetuned_loss:.1e}", "")
-    return shown
+    return console_table(
+        ("", "student", "published, d = 4"),
+        [
+            ("memory neurons", str(figures.memory), str(PUBLISHED.memory)),
+            ("query neurons", str(figures.forget), str(PUBLISHED.forget)),
+            ("other neurons", str(figures.other), str(PUBLISHED.other)),
+            ("gate rows", str(figures.gate_rows), f"{PUBLISHED.gate_rows}; 11 when 3 are merged"),
+            ("relative error of the kernels", f"{found.error:.1e}", ""),
+            ("loss, fine-tuned", f"{figures.finetuned_loss:.1e}", ""),
+        ],
+        title="Figure 2 (paper A)",
+    )
 
 
 @dataclasses.dataclass
-class Command:
-    """The weights of a student trained as for table 1, its teacher's, and the kernels in which they agree (paper A).
+class Command(StudentOptions):
+    """Draw the weights of a student, those of its teacher, and the kernels in which they agree (paper A, figure 2).
 
-    A student that table 1 has trained is taken from its folder.
+    The student is trained as for table 1. If table 1 has trained it already, it is taken from its folder.
+
     Examples: twofold reproduce figure2 --recipe fast | twofold reproduce figure2 --out runs/table1
     """
 
-    recipe: Literal["paper", "fast"] = "paper"
-    """The recipe of the training, as for table1."""
-    quick: bool = False
-    """A small teacher (d = 2)."""
-    seed: int = 0
-    """The seed of teacher, initial weights and batches."""
-    out: Path | None = None
-    """Folder for figures, models and pictures; the folder of table1 if not given."""
-
     def run(self, console: Console) -> None:
-        recipe = (table1.QUICK if self.quick else table1.RECIPES)[self.recipe]
-        out = self.out or table1.default_folder(self.recipe, self.quick)
-        student, kernels = reproduce(recipe, seed=self.seed, out=out)
-        console.print(table(student, kernels))
+        recipe, out = self.chosen()
+        scored, found = reproduce(recipe, seed=self.seed, out=out)
+        console.print(table(scored.figures, found))
         console.print(f"The picture is {out / 'figure2.png'}.")

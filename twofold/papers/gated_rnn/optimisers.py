@@ -2,9 +2,9 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,19 @@ from rich.table import Table
 from ...discover import decompile
 from ...errors import InputError
 from ...layers import GatedRNN, LinearSelfAttention
-from ...report.pictures import draw_lines
+from ...report.line_pictures import draw_lines
 from ...report.provenance import write_json
+from ...report.tables import console_table
 from ...tasks.students.teacher_student import Recipe, imitation_loss, sample_tokens
 from ...tasks.students.ways import AdamW, LeastSquares
-from ...train import fit
-from .table1 import TOKENS, Curve, first_to_succeed
+from ...train import Trained, fit
+from .student_scores import TOKENS, fresh_loss
+from .students import Curve, first_to_succeed
 
 PROBE = 1000
-"""Steps that the speed is measured over."""
+"""The number of steps over which the speed is measured."""
 FASTER = AdamW(steps=1, learning_rate=5e-3, final_learning_rate=5e-8, b2=0.99)
-"""The steps are those that the time suffices for."""
+"""The number of steps is replaced by what the time suffices for."""
 SMALL = Recipe(hidden_size=40, gate_size=40, time=12, way=FASTER)
 
 
@@ -35,20 +37,23 @@ class Contestant(NamedTuple):
     """What became of one way of training."""
 
     curve: Curve
-    """Losses on what was trained on."""
     steps: int
     loss: float
-    """On fresh sequences of 32 tokens."""
+    """The loss on fresh sequences of `TOKENS` tokens."""
     residual: float
-    """Of `decompile`."""
+    """The residual that `decompile` reports."""
 
 
 Way = Callable[[LinearSelfAttention, float, int], tuple[GatedRNN, Curve, int]]
-"""From a teacher, seconds and a seed to a student, how its loss fell, and the steps taken."""
+"""From a teacher, seconds and a seed to a student, how its loss fell, and the number of steps taken."""
+Optimiser = Callable[[AdamW], optax.GradientTransformation]
 
 
 def compare(*, seconds: float = 60.0, seed: int = 0, out: Path | str, progress: bool = True) -> dict[str, Contestant]:
-    """Train a student in each of the `WAYS` for about so many seconds; write training.json and training.png to `out`."""
+    """Train a student in each of the `WAYS` for about so many seconds; write training.json and training.png to `out`.
+
+    **Raises:** `InputError` if `seconds` is not positive.
+    """
     if not seconds > 0:
         raise InputError(f"seconds is {seconds}; it must be positive")
     folder = Path(out)
@@ -57,88 +62,79 @@ def compare(*, seconds: float = 60.0, seed: int = 0, out: Path | str, progress: 
     results = {}
     for name, way in track(WAYS.items(), "training", disable=not progress):
         results[name] = _measured(*way(teacher, seconds, seed), teacher)
-    draw_lines(
-        {name: (r.curve.seconds, r.curve.losses) for name, r in results.items()},
-        folder / "training.png",
-        xlabel="seconds",
-        ylabel="training loss",
-    )
-    write_json(
-        folder / "training.json", {"seconds": seconds, "seed": seed, "ways": {n: _told(r) for n, r in results.items()}}
-    )
+    curves = {name: (r.curve.seconds, r.curve.losses) for name, r in results.items()}
+    draw_lines(curves, xlabel="seconds", ylabel="training loss").savefig(folder / "training.png")
+    ways = {
+        name: {"steps": r.steps, "loss": r.loss, "residual": r.residual} | r.curve.as_json()
+        for name, r in results.items()
+    }
+    write_json(folder / "training.json", {"seconds": seconds, "seed": seed, "ways": ways})
     return results
 
 
 def table(results: dict[str, Contestant]) -> Table:
     """The losses, the best last."""
-    shown = Table(title="A student of attention, d = 4")
-    for column in ("", "steps", "seconds", f"loss, {TOKENS} tokens", "residual of decompile"):
-        shown.add_column(column, justify="left" if column == "" else "right")
-    for name, r in sorted(results.items(), key=lambda item: -item[1].loss):
-        shown.add_row(name, f"{r.steps:,}", f"{r.curve.seconds[-1]:.0f}", f"{r.loss:.1e}", f"{r.residual:.1e}")
-    return shown
+    return console_table(
+        ("", "steps", "seconds", f"loss, {TOKENS} tokens", "residual of decompile"),
+        [
+            (name, f"{r.steps:,}", f"{r.curve.seconds[-1]:.0f}", f"{r.loss:.1e}", f"{r.residual:.1e}")
+            for name, r in sorted(results.items(), key=lambda item: -item[1].loss)
+        ],
+        title="A student of attention, d = 4",
+    )
 
 
 def _measured(student: GatedRNN, curve: Curve, steps: int, teacher: LinearSelfAttention) -> Contestant:
     with jax.enable_x64(student.readout.dtype == jnp.float64):
         teacher = jax.tree.map(lambda x: jnp.asarray(x, student.readout.dtype), teacher)
-        xs = sample_tokens(jax.random.key(2**31 - 1), TOKENS, 4096, teacher.in_size)
-        loss = float(jax.jit(imitation_loss)(student, teacher, xs))
-        return Contestant(curve, steps, loss, decompile(student).residual)
+        return Contestant(curve, steps, fresh_loss(student, teacher), decompile(student).residual)
 
 
-def _told(result: Contestant) -> dict[str, Any]:
-    curve = {name: [float(f"{x:.4g}") for x in values] for name, values in result.curve._asdict().items()}
-    return {"steps": result.steps, "loss": result.loss, "residual": result.residual} | curve
+def _descent(recipe: Recipe, lengths: Sequence[int] = (), optimiser: Optimiser = AdamW.optimiser) -> Way:
+    """Gradient descent, if `lengths` are given on sequences of one length after the other.
 
-
-def _descent(recipe: Recipe, optimiser: Callable[[AdamW], optax.GradientTransformation] = AdamW.optimiser) -> Way:
-    """Gradient descent by a recipe whose schedule is fitted into the time."""
-    return _curriculum([recipe.time], recipe, optimiser)
-
-
-def _curriculum(
-    lengths: list[int],
-    recipe: Recipe,
-    optimiser: Callable[[AdamW], optax.GradientTransformation] = AdamW.optimiser,
-) -> Way:
-    """Gradient descent on sequences of one length after the other, each with a schedule and a share of the time."""
-    assert isinstance(recipe.way, AdamW)
-    settings = recipe.way
+    Each length has an equal share of the time, and a schedule that is fitted into its share.
+    """
 
     def way(teacher, seconds, seed):
-        stacked = jax.tree.map(lambda x: x[None], (recipe.student(jax.random.key(seed + 1)), teacher))
-        students, teachers = stacked
+        students, teachers = jax.tree.map(lambda x: x[None], (recipe.student(jax.random.key(seed + 1)), teacher))
+        share = seconds / max(len(lengths), 1)
         times, losses, start, taken = [], [], 0.0, 0
-        for length in lengths:
-            at = recipe._replace(time=length)
-
-            def trained(steps, records, students=students, at=at):
-                way = settings._replace(steps=steps)
-                return fit(
-                    at.loss,
-                    students,
-                    teachers,
-                    optimiser=optimiser(way),
-                    steps=steps,
-                    key=jax.random.key(seed + 2),
-                    records=records,
-                    progress=False,
-                )
-
-            slow, fast = trained(PROBE, 1), trained(3 * PROBE, 1)
-            speed = 2 * PROBE / max(fast.seconds - slow.seconds, 1e-3)  # The rest of it is compilation.
-            steps = max(int(speed * seconds / len(lengths)), 1)
-            found = trained(steps, 200)
-            taken += steps
-            students = found.models
-            records = found.losses.shape[1]
-            times.append(start + found.seconds * np.arange(1, records + 1) / records)
-            losses.append(found.losses[0])
-            start = times[-1][-1]
+        for length in lengths or [recipe.time]:
+            trained, steps = _descended(recipe._replace(time=length), students, teachers, share, seed, optimiser)
+            students = trained.models
+            records = trained.losses.shape[1]
+            times.append(start + trained.seconds * np.arange(1, records + 1) / records)
+            losses.append(trained.losses[0])
+            start, taken = times[-1][-1], taken + steps
         return jax.tree.map(lambda x: x[0], students), Curve(np.concatenate(times), np.concatenate(losses)), taken
 
     return way
+
+
+def _descended(
+    recipe: Recipe, students: GatedRNN, teachers: LinearSelfAttention, seconds: float, seed: int, optimiser: Optimiser
+) -> tuple[Trained, int]:
+    """The students after so many seconds of training, and the steps that they took. The speed is measured before."""
+    assert isinstance(recipe.way, AdamW)
+    settings = recipe.way
+
+    def trained(steps, records):
+        return fit(
+            recipe.loss,
+            students,
+            teachers,
+            optimiser=optimiser(settings._replace(steps=steps)),
+            steps=steps,
+            key=jax.random.key(seed + 2),
+            records=records,
+            progress=False,
+        )
+
+    slow, fast = trained(PROBE, 1), trained(3 * PROBE, 1)
+    speed = 2 * PROBE / max(fast.seconds - slow.seconds, 1e-3)  # the rest of the time is compilation
+    steps = max(int(speed * seconds), 1)
+    return trained(steps, 200), steps
 
 
 def _muon(way: AdamW) -> optax.GradientTransformation:
@@ -183,7 +179,7 @@ def _lbfgs(recipe: Recipe, batch: int = 256) -> Way:
 
 
 def _least_squares(recipe: Recipe, settings: LeastSquares) -> Way:
-    """`finetune` from random weights; ends by itself."""
+    """`finetune` from random weights. It ends by itself, whatever the time is."""
 
     recipe = recipe._replace(way=settings)
 
@@ -203,8 +199,8 @@ WAYS: dict[str, Way] = {
     "AdamW, 100 + 100, 32 tokens, b2 = 0.99": _descent(Recipe(way=AdamW(steps=1, b2=0.99))),
     "AdamW, 40 + 40, 12 tokens": _descent(SMALL._replace(way=FASTER._replace(b2=0.999))),
     "AdamW, 40 + 40, 12 tokens, b2 = 0.99": _descent(SMALL),
-    "AdamW, 40 + 40, 4, 8, 16 tokens in turn, b2 = 0.99": _curriculum([4, 8, 16], SMALL),
-    "Muon, 40 + 40, 12 tokens": _descent(SMALL, _muon),
+    "AdamW, 40 + 40, 4, 8, 16 tokens in turn, b2 = 0.99": _descent(SMALL, (4, 8, 16)),
+    "Muon, 40 + 40, 12 tokens": _descent(SMALL, optimiser=_muon),
     "L-BFGS, 40 + 40, 12 tokens": _lbfgs(SMALL),
     "Levenberg-Marquardt, 20 + 20, 8 tokens": _least_squares(
         Recipe(hidden_size=20, gate_size=20, time=8), LeastSquares(steps=200, starts=1)
@@ -213,24 +209,24 @@ WAYS: dict[str, Way] = {
         Recipe(hidden_size=20, gate_size=30, time=8), LeastSquares()
     ),
 }
-"""By name: sizes are hidden neurons + gate rows."""
+"""The ways to train by their names. Sizes are hidden neurons + gate rows, then comes the length of the sequences."""
 
 
 @dataclasses.dataclass
 class Command:
-    """The curves of docs/training.md: ways to train a student of attention, at equal wall time.
+    """Compare ways to train a student of attention, at equal wall time: the table and curves of docs/training.md.
 
     Example: twofold reproduce optimisers --seconds 60
     """
 
     seconds: float = 60.0
-    """The time for each way. Measuring its speed takes some more."""
+    """Each way may train for this many seconds. To measure its speed first takes some more."""
     seed: int = 0
     """The seed of teacher, initial weights and batches."""
     out: Path = Path("runs/training")
-    """Folder for figures and pictures."""
+    """The folder for figures and the picture."""
 
     def run(self, console: Console) -> None:
         results = compare(seconds=self.seconds, seed=self.seed, out=self.out)
         console.print(table(results))
-        console.print(f"Figures and pictures are in {self.out}.")
+        console.print(f"Figures and the picture are in {self.out}.")

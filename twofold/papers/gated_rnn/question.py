@@ -1,4 +1,4 @@
-"""What a gated RNN makes of the examples and the question of a regression task: a polynomial in sums over the examples."""
+"""A gated RNN at the question of a regression task: a polynomial in the question and in sums over the examples."""
 
 from typing import NamedTuple
 
@@ -10,22 +10,22 @@ from ...layers import GatedRNN
 
 
 class Polynomial(NamedTuple):
-    """Of the first output, at the question (x, 0), whose y is not a variable then.
+    """The coefficients of the first output at the question (x, 0). The y of the question, being 0, is no variable.
 
-    z~ = (x, y, 1) is an example, S = sum z~ z~^T over all examples, x~ = (x, 1) the question. Pairs of indices of z~ are
-    in the order of `np.triu_indices`; each monomial has one coefficient.
+    An example is z~ = (x, y, 1), S = sum z~ z~^T runs over all examples, and the question is x~ = (x, 1). Pairs of indices of
+    z~ are in the order of `np.triu_indices`. Each monomial has one coefficient.
     """
 
     mixed: Float[np.ndarray, "pairs pairs"]
-    """Of S_ab x~_c x~_d, by (a, b) and (c, d)."""
+    """The coefficients of S_ab x~_c x~_d, by (a, b) and (c, d)."""
     examples: Float[np.ndarray, "pairs pairs"]
-    """Of S_ab S_cd, each once."""
+    """The coefficients of S_ab S_cd, by (a, b) and (c, d), each product once."""
     question: Float[np.ndarray, " monomials"]
-    """Of four factors of x~."""
+    """The coefficients of the products of four factors of x~."""
 
 
 def polynomial_at_question(rnn: GatedRNN, in_size: int, time: int) -> Polynomial:
-    """That of the network after `time` examples. lambda^lag counts with its mean over the lags of the examples."""
+    """The polynomial of a network after `time` examples. lambda^lag counts with its mean over the lags of the examples."""
     lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = (
         np.asarray(w, np.float64) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
     )

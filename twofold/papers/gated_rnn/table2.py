@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,7 +14,8 @@ from rich.table import Table
 from ...discover import instantaneous_polynomials, monomials
 from ...errors import InputError
 from ...layers import GatedRNN
-from ...report.provenance import write_json
+from ...report.provenance import four_digits, write_json
+from ...report.tables import console_table
 from ...report.verdict import verdict
 from ...saving import save
 from ...tasks.students.in_context_regression import Recipe, gradient_step, loss_of_step, optimal_step, predictions
@@ -29,35 +30,33 @@ QUICK = Recipe(
     way=AdamW(batch=256, steps=9_000, learning_rate=5e-3, final_learning_rate=5e-6, b2=0.99),
 )
 BATCHES, BATCH = 64, 4096
-"""Of fresh tasks that losses are measured on."""
+"""Losses are measured on so many batches of so many fresh tasks."""
 
 
 class Figures(NamedTuple):
     """What became of one student. Losses are half mean squared errors."""
 
     coefficients: tuple[float, ...]
-    """Of the terms (sum x_i y_1) x_i of the first output at the question, for every i."""
+    """The coefficient of (sum x_i y_1) x_i in the first output at the question, for every i."""
     residual_norm: float
-    """Of all its other coefficients."""
+    """The norm of all other coefficients of this output."""
     one_token_norm: float
-    """Likewise of the polynomial of one token, which has terms in the y of the question: 0 in training, so not learned."""
+    """The same norm for the polynomial of one token. It has terms in the y of the question, which is 0 in training: nothing
+    is learned about them."""
     training_loss: float
     """The mean over the last tenth of the training."""
     loss: float
-    """On fresh tasks."""
+    """The loss on fresh tasks."""
     validation_loss: float
-    """On fresh tasks of doubled variance."""
+    """The loss on fresh tasks of doubled variance."""
 
 
-class Published(NamedTuple):
-    """Of the trained network, the mean over 4 students."""
-
-    coefficients: tuple[float, ...] = (6.81e-2, 6.82e-2, 6.82e-2)
-    residual_norm: float = 1.35e-3
-    training_loss: float = 0.0945
-
-
-PUBLISHED = Published()
+PUBLISHED: dict[str, Any] = {
+    "coefficients": (6.81e-2, 6.82e-2, 6.82e-2),
+    "residual_norm": 1.35e-3,
+    "training_loss": 0.0945,
+}
+"""What the paper has of these figures: the mean over 4 students."""
 
 
 def reproduce(
@@ -70,6 +69,7 @@ def reproduce(
     """
     trained = _train(recipe, seeds=seeds, seed=seed, out=out, progress=progress)
     folder, students = Path(out), []
+    step = optimal_step(recipe.time, recipe.in_size)
     for i in range(seeds):
         network = jax.tree.map(lambda x, i=i: x[i], trained.models)
         save(folder / f"seed-{i}" / "network", network)
@@ -81,12 +81,9 @@ def reproduce(
             "seed": seed,
             "seconds": trained.seconds,
             "students": [figures._asdict() for figures in students],
-            "one step": {
-                "coefficient": optimal_step(recipe.time, recipe.in_size),
-                "loss": loss_of_step(optimal_step(recipe.time, recipe.in_size), recipe.time, recipe.in_size),
-            },
-            "published": PUBLISHED._asdict(),
-            "losses": [[float(f"{x:.4g}") for x in losses] for losses in trained.losses],
+            "one step": {"coefficient": step, "loss": loss_of_step(step, recipe.time, recipe.in_size)},
+            "published": PUBLISHED,
+            "losses": [four_digits(losses) for losses in trained.losses],
         },
     )
     return students, trained.seconds
@@ -131,7 +128,7 @@ def _figures(recipe: Recipe, network: GatedRNN, losses: np.ndarray) -> Figures:
 
 
 def _expected_loss(recipe: Recipe, network: GatedRNN, variance: float) -> float:
-    """The loss on fresh tasks: the known one of the optimal step, and what more the network has on the same tasks."""
+    """The loss on fresh tasks: the optimal step's, which is known, and by how much the network's is higher on the same tasks."""
     step = optimal_step(recipe.time, recipe.in_size)
     attention = gradient_step(step, recipe.in_size, recipe.out_size)
 
@@ -149,60 +146,58 @@ def table(students: list[Figures], recipe: Recipe) -> Table:
     """The figures beside the published ones, with verdicts."""
     step = optimal_step(recipe.time, recipe.in_size)
     best = loss_of_step(step, recipe.time, recipe.in_size)
-    shown = Table(
-        title=f"Table 2 (paper A): {len(students)} students, {recipe.hidden_size} neurons, {recipe.way.steps:,} steps",
-        caption="Mean and standard deviation over students. Validation doubles the variance of W.",
-    )
-    for column in ("", "RNN", "one optimal step", "published RNN", "verdict"):
-        shown.add_column(column, justify="left" if column in ("", "verdict") else "right")
+    lines = []
 
-    def add(name, values, optimum, published, judged, digits=2, kind="e"):
-        mean, spread = np.mean(values), np.std(values)
-        told = f"{published:.{digits}{kind}}" if published is not None else ""
-        shown.add_row(name, f"{mean:.{digits}{kind}} ± {spread:.1e}", f"{optimum:.{digits}{kind}}", told, judged)
+    def add(name, values, optimum, published=None, judged="", form=".2e"):
+        own = f"{np.mean(values):{form}} ± {np.std(values):.1e}"
+        lines.append((name, own, f"{optimum:{form}}", "" if published is None else f"{published:{form}}", judged))
 
     for i in range(recipe.in_size):
         values = [student.coefficients[i] for student in students]
         off = float(abs(np.mean(values) / step - 1))
-        name = f"(sum x_{i + 1} y_1) x_{i + 1}"
-        add(name, values, step, PUBLISHED.coefficients[i], verdict(off, 0.01, f"off by {off:.2%}, 1% asked"))
+        judged = verdict(off, 0.01, f"off by {off:.2%}, 1% asked")
+        add(f"(sum x_{i + 1} y_1) x_{i + 1}", values, step, PUBLISHED["coefficients"][i], judged)
     residuals = [student.residual_norm for student in students]
-    add(
-        "residual norm",
-        residuals,
-        0.0,
-        PUBLISHED.residual_norm,
-        verdict(float(np.mean(residuals)), PUBLISHED.residual_norm),
-    )
+    judged = verdict(float(np.mean(residuals)), PUBLISHED["residual_norm"])
+    add("residual norm", residuals, 0.0, PUBLISHED["residual_norm"], judged)
     losses = [student.training_loss for student in students]
     gap = float(abs(np.mean(losses) - best))
-    add("training loss", losses, best, PUBLISHED.training_loss, verdict(gap, 2e-4, f"off by {gap:.1e}"), 4, "f")
-    add("loss, fresh tasks", [s.loss for s in students], best, None, "", 5, "f")
-    add("validation loss", [s.validation_loss for s in students], 2 * best, None, "", 5, "f")
-    one_token = "not learned: has terms in the y of the question"
-    add("residual norm, one token", [s.one_token_norm for s in students], 0.0, None, one_token)
-    return shown
+    judged = verdict(gap, 2e-4, f"off by {gap:.1e}")
+    add("training loss", losses, best, PUBLISHED["training_loss"], judged, ".4f")
+    add("loss, fresh tasks", [student.loss for student in students], best, form=".5f")
+    add("validation loss", [student.validation_loss for student in students], 2 * best, form=".5f")
+    not_learned = "not learned: has terms in the y of the question"
+    add("residual norm, one token", [student.one_token_norm for student in students], 0.0, judged=not_learned)
+    return console_table(
+        ("", "RNN", "one optimal step", "published RNN", "verdict"),
+        lines,
+        left=("verdict",),
+        title=f"Table 2 (paper A): {len(students)} students, {recipe.hidden_size} neurons, {recipe.way.steps:,} steps",
+        caption="Mean and standard deviation over students. Validation doubles the variance of W.",
+    )
 
 
 @dataclasses.dataclass
 class Command:
-    """A gated RNN learns to regress in context, and becomes one step of gradient descent (paper A).
+    """Train gated RNNs to regress in context, and compare them with one step of gradient descent (paper A, table 2).
 
-    A run stopped before is continued. Examples: twofold reproduce table2 --quick | twofold reproduce table2 --seeds 8
+    A run that was stopped is continued.
+
+    Examples: twofold reproduce table2 --quick | twofold reproduce table2 --seeds 8
     """
 
     quick: bool = False
-    """Smaller students and fewer steps: a minute or two, rather than the paper's 300,000 steps."""
+    """Train smaller students for fewer steps. This takes a minute or two, rather than the paper's 300,000 steps."""
     seeds: int = 4
-    """How many students to train together."""
+    """How many students are trained together."""
     seed: int = 0
     """The seed of initial weights and batches."""
     out: Path | None = None
-    """Folder for figures and models; runs/table2 or runs/table2-quick if not given."""
+    """The folder for figures and models. If not given, it is runs/table2 or runs/table2-quick."""
 
     def run(self, console: Console) -> None:
         recipe = QUICK if self.quick else PAPER
         out = self.out or Path("runs") / ("table2" + "-quick" * self.quick)
         students, seconds = reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
         console.print(table(students, recipe))
-        console.print(f"Trained in {seconds:,.0f} s. Figures and models are in {out}.")
+        console.print(f"Training took {seconds:,.0f} s. Figures and models are in {out}.")

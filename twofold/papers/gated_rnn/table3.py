@@ -1,28 +1,22 @@
-"""Table 3 of paper A: how many layers of each architecture implement attention, or a gated RNN; built and measured."""
+"""Table 3 of paper A: how many layers of each architecture are attention, or a gated RNN. They are built and measured."""
 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal, NamedTuple
 
-import equinox as eqx
 import jax
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from ...convert import FORMS, Converted, to_gated_rnn, to_gru, to_lru, to_lstm
-from ...errors import InputError
-from ...layers import GatedRNN, LinearSelfAttention
-from ...report.pictures import draw_costs
+from ...layers import GatedRNN
+from ...report.line_pictures import draw_costs
 from ...report.provenance import write_json
-from .conversion_settings import Conversion
-
-Dtype = Literal["float64", "float32"]
-Source = LinearSelfAttention | GatedRNN
+from ...tasks.matched import count_parameters
+from .measured_conversion import Cell, Conversion, Source, measured
 
 
 def _gated_rnn(source: Source, *, tokens: int, form: str = "compact") -> GatedRNN:
@@ -46,58 +40,41 @@ PUBLISHED: dict[str, tuple[int | None, int | None]] = {
     "LSTM": (2, 1),
     "GRU": (None, None),
 }
-"""Layers for the gated RNN, and for attention."""
+"""How many layers are a gated RNN, and how many are attention; None where the paper has no construction."""
 PLOTTED_SIZES = (2, 3, 4, 6, 8)
+"""The sizes d for which costs are plotted."""
 
 
-class Cell(NamedTuple):
-    """One conversion: what it takes, and how far its outputs are from the source's."""
-
-    layers: int
-    neurons: int
-    parameters: int
-    error: float
-    """|y - y'| / |y| over all outputs of random tokens, unit Gaussian; y in float64."""
-    error_bound: float | None = None
-    """The most by which any entry of an output can be off, for tokens of entries up to 4."""
-    scale: float | None = None
+Cells = dict[str, dict[str, Cell]]
+"""A `Cell` by architecture and source. The sources are "gated RNN", which has the size of the compact construction, and
+attention with d x d weights in each form; for the minimal form its weights have rank d/2."""
 
 
-def reproduce(
-    *, d: int = 4, tokens: int = 256, dtype: Dtype = "float64", seed: int = 0, out: Path | str, progress: bool = True
-) -> dict[str, dict[str, Cell]]:
-    """Convert, measure, and write table3.json, the plot of costs to `out`.
+def reproduce(conversion: Conversion, *, out: Path | str, progress: bool = True) -> Cells:
+    """Convert, measure, and write table3.json and costs.png, the plot of costs, to `out`.
 
-    **Returns:** by architecture and source, a `Cell`: "gated RNN" of the size of the compact construction, and attention
-    with d x d weights in each form; "minimal" of attention whose weights have rank d/2. **Raises:** `InputError` for
-    sizes below 1.
+    **Raises:** `InputError` for sizes below 1.
     """
-    if d < 1 or tokens < 1:
-        raise InputError(f"d is {d} and tokens is {tokens}; both must be at least 1")
+    conversion.check()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     costs: dict[str, dict[str, list[int]]] = {form: {} for form in FORMS}
-    cells: dict[str, dict[str, Cell]] = {name: {} for name in CONVERSIONS}
+    cells: Cells = {name: {} for name in CONVERSIONS}
     with jax.enable_x64(True):
-        xs = np.asarray(jax.random.normal(jax.random.key(seed), (tokens, d)))
-        sources = _columns(d, dtype, seed)
+        xs, sources = conversion.random_tokens(), _sources(conversion)
         plan = [*product(CONVERSIONS, sources), *product(FORMS, PLOTTED_SIZES)]
         for row, column in track(plan, "converting", disable=not progress):
             if isinstance(column, str):
                 source, options = sources[column]
-                network = CONVERSIONS[row](source, tokens=tokens, **options)
-                cells[row][column] = measured(source, network, xs)
+                cells[row][column] = measured(source, CONVERSIONS[row](source, tokens=len(xs), **options), xs)
             else:
-                for name, parameters in _costs(row, column, seed).items():
+                for name, parameters in _costs(row, Conversion(d=column, seed=conversion.seed)).items():
                     costs[row].setdefault(name, []).append(parameters)
-    draw_costs(PLOTTED_SIZES, costs, folder / "costs.png")
+    draw_costs(PLOTTED_SIZES, costs).savefig(folder / "costs.png")
     write_json(
         folder / "table3.json",
-        {
-            "d": d,
-            "tokens": tokens,
-            "dtype": dtype,
-            "seed": seed,
+        conversion.as_json()
+        | {
             "cells": {name: {column: cell._asdict() for column, cell in row.items()} for name, row in cells.items()},
             "published_layers": {name: {"gated RNN": a, "attention": b} for name, (a, b) in PUBLISHED.items()},
             "costs": {"d": PLOTTED_SIZES, "parameters": costs},
@@ -106,36 +83,17 @@ def reproduce(
     return cells
 
 
-def random_sources(d: int, dtype: Dtype, seed: int) -> tuple[LinearSelfAttention, GatedRNN]:
-    """Attention with N(0, 1/d) weights, and a random gated RNN of the size of its compact construction."""
-    keys = jax.random.split(jax.random.key(seed + 1), 2)
-    pairs = d * (d + 1) // 2
-    sources = (
-        LinearSelfAttention(d, d, key=keys[0]),
-        GatedRNN(d, d, hidden_size=pairs + d, gate_size=pairs, key=keys[1]),
-    )
-    return jax.tree.map(lambda x: x.astype(dtype), sources)
-
-
-def measured(source: Source, network: GatedRNN | Converted, xs: np.ndarray) -> Cell:
-    """What the network takes, and how far its outputs are from those of the source, which is run in float64."""
-    in_double = jax.tree.map(lambda x: x.astype("float64"), source)
-    truth, ours = (np.asarray(_run(layer, xs)) for layer in (in_double, network))
-    error = float(np.linalg.norm(ours - truth) / np.linalg.norm(truth))
-    if isinstance(network, GatedRNN):
-        return Cell(1, network.hidden_size, _parameters(network), error)
-    return Cell(network.layers, network.neurons, network.parameters, error, network.error_bound, network.scale)
-
-
-def table(cells: dict[str, dict[str, Cell]], d: int, tokens: int, dtype: Dtype) -> Table:
+def table(cells: Cells, conversion: Conversion) -> Table:
     """The cells beside the published numbers of layers."""
+    d = conversion.d
     shown = Table(
-        title=f"Table 3 (paper A): d = {d}, {dtype}, relative error over {tokens} random tokens",
+        "layers of",
+        "for gated RNN, attention",
+        *cells["LRU"],
+        title=f"Table 3 (paper A): d = {d}, {conversion.dtype}, relative error over {conversion.tokens} random tokens",
         caption=f"Attention itself has 3 d^2 = {3 * d * d} parameters. Neurons are hidden ones; parameters include zeros.",
         show_lines=True,
     )
-    for heading in ("layers of", "for gated RNN, attention", *cells["LRU"]):
-        shown.add_column(heading)
     for name, row in cells.items():
         shown.add_row(name, _verdict(name, row), *(_shown(cell) for cell in row.values()))
     return shown
@@ -158,16 +116,10 @@ def _shown(cell: Cell) -> str:
     return f"{layers}\n{cell.neurons:,} neurons\n{cell.parameters:,} parameters\nerror {cell.error:.1e}"
 
 
-@eqx.filter_jit
-def _run(layer, xs):
-    return layer(xs)
-
-
-def _columns(d: int, dtype: Dtype, seed: int) -> dict[str, tuple[Source, dict[str, str]]]:
-    """What is converted, and in which form, by the columns of the table."""
-    attention, rnn = random_sources(d, dtype, seed)
-    rank = max(d // 2, 1)
-    low = jax.tree.map(lambda x: x.astype(dtype), of_rank(rank, d, seed))
+def _sources(conversion: Conversion) -> dict[str, tuple[Source, dict[str, str]]]:
+    """The sources, and the forms in which they are converted, by the columns of the table."""
+    attention, rnn = conversion.random_sources()
+    low, rank = conversion.half_rank()
     return {
         "gated RNN": (rnn, {}),
         "attention, paper form": (attention, {"form": "paper"}),
@@ -176,36 +128,23 @@ def _columns(d: int, dtype: Dtype, seed: int) -> dict[str, tuple[Source, dict[st
     }
 
 
-def of_rank(rank: int, d: int, seed: int) -> LinearSelfAttention:
-    """Attention whose W_V is a product of N(0, 1/d) factors, and W_K and W_Q have as many rows."""
-    key = jax.random.key(seed + 2)
-    left, right = jax.random.normal(key, (2, d, rank)) / d**0.5
-    layer = LinearSelfAttention(d, d, key_size=rank, key=key)
-    return eqx.tree_at(lambda l: l.w_v, layer, (left @ right.T)[None])
-
-
-def _costs(form: str, d: int, seed: int) -> dict[str, int]:
-    """Parameters of every architecture for attention; of rank d/2 for the minimal form."""
-    source = random_sources(d, "float64", seed)[0] if form != "minimal" else of_rank(max(d // 2, 1), d, seed)
+def _costs(form: str, conversion: Conversion) -> dict[str, int]:
+    """The parameters of every architecture for attention; for the minimal form its weights have rank d/2."""
+    source = conversion.half_rank()[0] if form == "minimal" else conversion.random_sources()[0]
     networks = {name: convert(source, form=form, tokens=100) for name, convert in CONVERSIONS.items()}
-    return {"attention": 3 * d * d} | {name: _parameters(network) for name, network in networks.items()}
-
-
-def _parameters(network: Source | Converted) -> int:
-    return sum(x.size for x in jax.tree.leaves(network))
+    return {"attention": 3 * conversion.d**2} | {name: count_parameters(made) for name, made in networks.items()}
 
 
 @dataclasses.dataclass
 class Command(Conversion):
-    """How many layers of LRU, LSTM and GRU are attention, or a gated RNN (paper A): each is built and measured.
+    """Build LRUs, LSTMs and GRUs that are attention or a gated RNN, and measure their size and error (paper A, table 3).
 
     Example: twofold reproduce table3 --d 6 --tokens 1000 --dtype float32
     """
 
     out: Path = Path("runs/table3")
-    """Folder for figures and pictures."""
+    """The folder for figures and the picture of costs."""
 
     def run(self, console: Console) -> None:
-        cells = reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
-        console.print(table(cells, self.d, self.tokens, self.dtype))
-        console.print(f"Figures and pictures are in {self.out}.")
+        console.print(table(reproduce(self, out=self.out), self))
+        console.print(f"The figures, and a picture of the costs, are in {self.out}.")

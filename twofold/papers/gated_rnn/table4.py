@@ -1,4 +1,4 @@
-"""Table 4 of paper A: the LSTM weights that are attention, and those that are a gated RNN; built, read back, measured."""
+"""Table 4 of paper A: the LSTM weights that are attention, and those that are a gated RNN. They are built and read back."""
 
 import dataclasses
 from pathlib import Path
@@ -10,52 +10,50 @@ from rich.console import Console
 from rich.table import Table
 
 from ...convert import to_lstm
-from ...errors import InputError
 from ...layers import LSTM, GatedRNN, LinearSelfAttention
-from ...report.pictures import draw_layers
 from ...report.provenance import write_json
-from .conversion_settings import Conversion
-from .table3 import Cell, Dtype, measured, random_sources
+from ...report.weight_pictures import draw_layers
+from .measured_conversion import Cell, Conversion, measured
 
 GATES = ("f", "c~", "g", "o")
+LEGEND = (
+    "e: each row has a small factor of its own, which the readout undoes. ±: each row is there with both signs.",
+    "in U: the bias is the column of U that reads the constant 1, in the paper's terms.",
+    "c~ and g of layer 2 may exchange rows, since their product stays the same.",
+)
 
 
 class Block(NamedTuple):
-    """One layer of the table."""
+    """One layer of the table: U, V and b of each gate, by the gate's name."""
 
     title: str
     published: dict[str, tuple[str, str, str]]
-    """U, V, b of each gate, as printed in the paper."""
+    """The names of the weights in the paper."""
     built: dict[str, tuple[str, str, str]]
-    """The same, read from the weights."""
+    """The names that the weights turn out to have."""
 
 
-def reproduce(
-    *, d: int = 4, tokens: int = 256, dtype: Dtype = "float64", seed: int = 0, out: Path | str
-) -> tuple[list[Block], dict[str, Cell]]:
+def reproduce(conversion: Conversion, *, out: Path | str) -> tuple[list[Block], dict[str, Cell]]:
     """Convert attention (in the paper's form) and a gated RNN to LSTMs; write table4.json and pictures of the weights.
 
-    **Returns:** the layers, and a `Cell` of either conversion. **Raises:** `InputError` for sizes below 1.
+    **Returns:** the layers, and a `Cell` for each of the two conversions. **Raises:** `InputError` for sizes below 1.
     """
-    if d < 1 or tokens < 1:
-        raise InputError(f"d is {d} and tokens is {tokens}; both must be at least 1")
+    conversion.check()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     with jax.enable_x64(True):
-        attention, rnn = random_sources(d, dtype, seed)
-        one, two = to_lstm(attention, form="paper", tokens=tokens), to_lstm(rnn, tokens=tokens)
-        xs = np.asarray(jax.random.normal(jax.random.key(seed), (tokens, d)))
+        attention, rnn = conversion.random_sources()
+        one = to_lstm(attention, form="paper", tokens=conversion.tokens)
+        two = to_lstm(rnn, tokens=conversion.tokens)
+        xs = conversion.random_tokens()
         cells = {"attention": measured(attention, one, xs), "gated RNN": measured(rnn, two, xs)}
-        draw_layers(one, folder / "attention.png")
-        draw_layers(two, folder / "gated-rnn.png")
+        draw_layers(one).savefig(folder / "attention.png")
+        draw_layers(two).savefig(folder / "gated-rnn.png")
         blocks = _blocks(attention, rnn, *one.stack.layers, *two.stack.layers)
     write_json(
         folder / "table4.json",
-        {
-            "d": d,
-            "tokens": tokens,
-            "dtype": dtype,
-            "seed": seed,
+        conversion.as_json()
+        | {
             "layers": [block._asdict() for block in blocks],
             "cells": {name: cell._asdict() for name, cell in cells.items()},
         },
@@ -63,25 +61,19 @@ def reproduce(
     return blocks, cells
 
 
-def table(blocks: list[Block], cells: dict[str, Cell], d: int, tokens: int, dtype: Dtype) -> Table:
-    """Each gate's U, V and b as published and as built."""
-    caption = [
+def table(blocks: list[Block], cells: dict[str, Cell], conversion: Conversion) -> Table:
+    """U, V and b of each gate, as published and as built."""
+    told = [
         f"{name}: {c.layers} layer{'s' * (c.layers > 1)}, {c.neurons:,} neurons, {c.parameters:,} parameters, relative"
         f" error {c.error:.1e}, scale {c.scale:.1e}"
         for name, c in cells.items()
     ]
     shown = Table(
-        title=f"Table 4 (paper A): LSTM weights, d = {d}, {dtype}, error over {tokens} random tokens",
-        caption="\n".join(
-            [
-                *caption,
-                "e: small factors, a different one each row, undone by the readout; ±: doubled rows;",
-                "in U: of the constant 1; c~ and g of layer 2 may exchange rows",
-            ]
-        ),
+        *("layer", "gate", "U", "V", "b", "U, built", "V, built", "b, built"),
+        title=f"Table 4 (paper A): LSTM weights, d = {conversion.d}, {conversion.dtype}, error over"
+        f" {conversion.tokens} random tokens",
+        caption="\n".join([*told, *LEGEND]),
     )
-    for heading in ("layer", "gate", "U", "V", "b", "U, built", "V, built", "b, built"):
-        shown.add_column(heading)
     for block in blocks:
         for gate in GATES:
             title = block.title if gate == "f" else ""
@@ -91,7 +83,7 @@ def table(blocks: list[Block], cells: dict[str, Cell], d: int, tokens: int, dtyp
 
 
 def _blocks(attention: LinearSelfAttention, rnn: GatedRNN, *layers: Any) -> list[Block]:
-    """What the paper has, and what the weights of the one layer and of the two turn out to be."""
+    """The published weights, and those that are read back from the one layer and from the two."""
     one, first, second = layers
     lam = np.asarray(rnn.lam, np.float64)
     w_in = {"W_m^in": rnn.w_in_m, "W_x^in": rnn.w_in_x}
@@ -122,7 +114,7 @@ def _blocks(attention: LinearSelfAttention, rnn: GatedRNN, *layers: Any) -> list
 
 
 def _read(layer: LSTM, u, candidates: dict, forgets: dict) -> dict[str, tuple[str, str, str]]:
-    """(U, V, b) of each gate by name; `u` is U in the coordinates of the candidates."""
+    """The names of (U, V, b) for each gate; `u` is U in the coordinates of the candidates."""
     parts = zip(GATES, *(np.split(np.asarray(w, np.float64), 4) for w in (layer.u, u, layer.v, layer.b)), strict=True)
     return {
         gate: (_name(u if np.any(own) else own, candidates), _name(v, {}), _bias(b, forgets))
@@ -131,7 +123,7 @@ def _read(layer: LSTM, u, candidates: dict, forgets: dict) -> dict[str, tuple[st
 
 
 def _name(rows: np.ndarray, candidates: dict) -> str:
-    """The matrices whose rows these are, up to sign and size."""
+    """The names of the matrices whose rows these are, up to sign and size."""
     sizes = _sizes(rows)
     if not np.any(sizes):
         return "0"
@@ -150,6 +142,7 @@ def _name(rows: np.ndarray, candidates: dict) -> str:
 
 
 def _bias(b: np.ndarray, forgets: dict[str, np.ndarray]) -> str:
+    """The name of a bias of the forget gate, by the factor that it forgets with; else its value, or "in U"."""
     for name, value in forgets.items():
         if np.allclose(1 / (1 + np.exp(-b)), value, atol=1e-6):
             return name
@@ -162,15 +155,14 @@ def _sizes(rows) -> np.ndarray:
 
 @dataclasses.dataclass
 class Command(Conversion):
-    """The LSTM weights that are attention, and those that are a gated RNN (paper A): built, read back and measured.
+    """Build an LSTM that is attention and one that is a gated RNN, and find the paper's weights in both (paper A, table 4).
 
     Example: twofold reproduce table4 --d 3
     """
 
     out: Path = Path("runs/table4")
-    """Folder for figures and pictures."""
+    """The folder for figures and pictures."""
 
     def run(self, console: Console) -> None:
-        blocks, cells = reproduce(d=self.d, tokens=self.tokens, dtype=self.dtype, seed=self.seed, out=self.out)
-        console.print(table(blocks, cells, self.d, self.tokens, self.dtype))
+        console.print(table(*reproduce(self, out=self.out), self))
         console.print(f"Figures and pictures are in {self.out}.")
