@@ -23,20 +23,11 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from ..errors import InputError
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import GRU, GatedRNN, LinearSelfAttention
 from .converted import Converted
-from .linearisation import (
-    OPEN,
-    Linearisation,
-    Matrix,
-    Range,
-    inverse,
-    linearisation,
-    products,
-    source_dtype,
-    steadier_first,
-    weights_in_double,
-)
+from .linearisation import OPEN, Linearisation, linearisation, products, steadier_first
+from .ranges import Range, inverse
 from .terms import terms
 
 
@@ -94,7 +85,7 @@ class _Units(NamedTuple):
 def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
     """Memories; their running sums; these times the queries."""
     left, right, queries, mix, readout = terms(attention, form)
-    eps, dtype, ones = limits.eps, source_dtype(attention), np.ones(len(left))
+    eps, dtype, ones = limits.eps, limits.dtype, np.ones(len(left))
     x = _tokens(limits, attention.in_size)
     first, (memories, x) = _layer(
         dtype,
@@ -108,8 +99,8 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
 
 def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
     """Running sums of the tokens; the input gate; the recurrence; running sums of the state; the output gate."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
-    eps, dtype, size = limits.eps, source_dtype(rnn), rnn.in_size + 1
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
+    eps, dtype, size = limits.eps, limits.dtype, rnn.in_size + 1
     x = _Signal(np.eye(size), limits.input_range(rnn.in_size).with_constant())
     first, (x, sums) = _layer(dtype, _filter(x, np.zeros(size), limits), _filter(x, np.ones(size), limits))
     m, u = x.mapped(w_in_m, eps), sums.mapped(w_in_x, eps)

@@ -6,19 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InputError
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import LRU, GatedRNN, LinearSelfAttention
 from ..layers.lru import Gating
 from .converted import Converted
 from .gated_rnn import to_gated_rnn
-from .linearisation import (
-    Linearisation,
-    Matrix,
-    linearisation,
-    products,
-    source_dtype,
-    steadier_first,
-    weights_in_double,
-)
+from .linearisation import Linearisation, linearisation, products, steadier_first
 from .terms import distinct_memories, terms
 
 
@@ -61,7 +54,7 @@ def to_lru(
 
 def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
     """The two gates of the RNN are the gates of one layer ("in-out"), or of two."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
     eps, error = limits.eps, limits.curvature + limits.rounding(2)
 
     x = limits.input_range(rnn.in_size).with_constant()
@@ -78,7 +71,7 @@ def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
     kept = lam > 0
     n = len(lam)
     recurrence = (lam[kept], gate_in.undo[kept], np.eye(n)[:, kept], np.where(kept[:, None], 0, gate_in.undo))
-    dtype = source_dtype(rnn)
+    dtype = limits.dtype
     if gating == "in-out":
         layers = [_lru(gating, dtype, recurrence, gate_out[:2], gate_in[:2])]
         last = readout @ gate_out.undo
@@ -111,7 +104,7 @@ def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linear
     gate_in = products(left, right, limits.slopes(m_in))
     gate_out = products(queries, memory_mix, limits.slopes(q))
     recurrence = lam, gate_in.undo, np.eye(len(lam)), 0 * gate_in.undo
-    layer = _lru("in-skip", source_dtype(attention), recurrence, gate_out[:2], gate_in[:2])
+    layer = _lru("in-skip", limits.dtype, recurrence, gate_out[:2], gate_in[:2])
     return Converted([layer], sums.readout @ gate_out.undo, scale=limits.scale, error_bound=y.error_bound)
 
 

@@ -3,20 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import LSTM, GatedRNN, LinearSelfAttention
 from .converted import Converted
-from .linearisation import (
-    OPEN,
-    Linearisation,
-    Matrix,
-    Range,
-    geometric_sum,
-    inverse,
-    linearisation,
-    source_dtype,
-    steadier_first,
-    weights_in_double,
-)
+from .linearisation import OPEN, Linearisation, linearisation, steadier_first
+from .ranges import Range, geometric_sum, inverse
 from .terms import terms
 
 
@@ -61,7 +52,7 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
     signs_v, signs_q = np.array([1, -1, 1, -1]), np.array([1, 1, -1, -1])
     none = np.zeros(4 * len(left))
     layer = _lstm(
-        source_dtype(attention),
+        limits.dtype,
         f=(np.zeros((len(none), attention.in_size)), none + OPEN),
         c=(np.tile(small[:, None] * right, (4, 1)), none),
         g=(np.kron(signs_v[:, None], of_v[:, None] * left), none),
@@ -73,8 +64,8 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
 
 def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
     """g * c~ = (1/2 + m/4) x of two neurons, with the signs of m, leaves m x; so in each layer."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
-    eps, dtype = limits.eps, source_dtype(rnn)
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
+    eps, dtype = limits.eps, limits.dtype
     x = limits.input_range(rnn.in_size).with_constant()
     m_in, x_in = x.mapped(w_in_m, eps), x.mapped(w_in_x, eps)
     added = m_in.times(x_in, limits.curvature + limits.rounding(limits.tokens))

@@ -10,19 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
+from ..forms import attention_weights, coordinates, quadratic_forms, symmetric
 from ..layers import LinearSelfAttention
 
 
 def memory_map(attention: LinearSelfAttention) -> np.ndarray:
     """The map from S to W_V S B, over all heads: (heads * out * in, in (in + 1) / 2), in an orthonormal basis of S."""
-    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
-    first, second = np.triu_indices(attention.in_size)
-    basis = np.zeros((len(first), attention.in_size, attention.in_size))
-    size = np.where(first == second, 0.5, 0.5**0.5)
-    np.add.at(basis, (np.arange(len(first)), first, second), size)
-    np.add.at(basis, (np.arange(len(first)), second, first), size)
-    images = np.einsum("hoi,nij,hkj,hkl->nhol", w_v, basis, w_k, w_q)
-    return images.reshape(len(first), -1).T
+    weights, d = attention_weights(attention), attention.in_size
+    images = np.einsum("hoi,hjl->holij", weights.w_v, weights.b).reshape(-1, d, d)
+    return coordinates(symmetric(images))
 
 
 def least_loss(attention: LinearSelfAttention, neurons: int) -> float:
@@ -36,14 +32,12 @@ def best_fit(attention: LinearSelfAttention, neurons: int, *, starts: int = 4, s
     if neurons == 0:
         return 1.0
     image, d = memory_map(attention), attention.in_size
-    first, second = np.triu_indices(d)
-    size = np.where(first == second, 0.5, 0.5**0.5)
 
     @jax.jit
     @jax.value_and_grad
     def loss(flat):
         a, b = flat.reshape(2, neurons, d)
-        forms = (a[:, first] * b[:, second] + a[:, second] * b[:, first]) * size
+        forms = coordinates(quadratic_forms(a, b))
         forms = forms / jnp.linalg.norm(forms, axis=1, keepdims=True)
         held = forms.T @ jnp.linalg.solve(forms @ forms.T + 1e-14 * jnp.eye(neurons), forms @ image.T)
         return jnp.sum((image.T - held) ** 2) / np.sum(image**2)

@@ -11,12 +11,19 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import block_diag, qr
+from scipy.linalg import block_diag
 
 from ..errors import InputError
+from ..forms import (
+    AttentionWeights,
+    Matrix,
+    attention_weights,
+    coordinates,
+    quadratic_forms,
+    rounding,
+    spanning_subset,
+)
 from ..layers import LinearSelfAttention
-
-Matrix = np.ndarray
 
 
 class Terms(NamedTuple):
@@ -33,11 +40,7 @@ def terms(attention: LinearSelfAttention, form: str) -> Terms:
     """The terms of a layer in one of the `FORMS`. **Raises:** `InputError` for an unknown form or weights not finite."""
     if form not in FORMS:
         raise InputError(f"unknown form {form!r}; the forms are {', '.join(FORMS)}")
-    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
-    for name, w in (("w_v", w_v), ("w_k", w_k), ("w_q", w_q)):
-        if not np.all(np.isfinite(w)):
-            raise InputError(f"{name} contains {w[~np.isfinite(w)][0]}; only finite weights can be converted")
-    return FORMS[form](w_v, w_k, w_q, float(jnp.finfo(attention.w_v.dtype).eps))
+    return FORMS[form](attention_weights(attention), float(jnp.finfo(attention.w_v.dtype).eps))
 
 
 def distinct_memories(attention: LinearSelfAttention, sums: Terms, form: str) -> tuple[Matrix, Matrix, Matrix]:
@@ -47,27 +50,14 @@ def distinct_memories(attention: LinearSelfAttention, sums: Terms, form: str) ->
     """
     if form == "paper":
         return sums.left, sums.right, np.eye(len(sums.left))
-    products = np.einsum("mi,mj->mij", sums.left, sums.right)
-    symmetric = (products + np.swapaxes(products, 1, 2)).reshape(len(products), attention.in_size**2)
-    chosen, mixture = spanning_subset(symmetric, float(jnp.finfo(attention.w_v.dtype).eps))
+    forms = coordinates(quadratic_forms(sums.left, sums.right))
+    chosen, mixture = spanning_subset(forms, float(jnp.finfo(attention.w_v.dtype).eps))
     return sums.left[chosen], sums.right[chosen], mixture
 
 
-def spanning_subset(rows: Matrix, eps: float) -> tuple[Matrix, Matrix]:
-    """Indices of independent rows that span all, and all rows as mixtures of these."""
-    if not len(rows):
-        return np.arange(0), np.eye(0)
-    triangle, order = qr(rows.T, mode="r", pivoting=True)
-    remainders = np.abs(np.diag(triangle))
-    rank = np.sum(remainders > _tolerance(rows, eps) * np.max(remainders, initial=0.0))
-    if rank == len(rows):
-        return np.arange(rank), np.eye(rank)
-    chosen = np.sort(order[:rank])
-    return chosen, np.linalg.lstsq(rows[chosen].T, rows.T, rcond=None)[0].T
-
-
-def _paper(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
+def _paper(weights: AttentionWeights, eps: float) -> Terms:
     """One memory for every entry (i, j) of every head's v k^T; row (i, j) multiplies it with query j."""
+    w_v, w_k, w_q = weights
     heads, d_v, d_k = len(w_v), w_v.shape[1], w_k.shape[1]
     rows = heads * d_v * d_k
     return Terms(
@@ -79,26 +69,26 @@ def _paper(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
     )
 
 
-def _compact(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
+def _compact(weights: AttentionWeights, eps: float) -> Terms:
     """y = sum over heads of W_V S (B x), with S = sum x x^T and B = W_K^T W_Q: S q in the d(d+1)/2 terms it needs."""
-    heads, _, d = w_v.shape
+    heads, _, d = weights.w_v.shape
     left, right, in_row = _symmetric_product(d)
     return Terms(
         left=np.tile(left, (heads, 1)),
         right=np.tile(right, (heads, 1)),
-        queries=np.concatenate(_bilinear(w_k, w_q)),
+        queries=np.concatenate(weights.b),
         mix=np.kron(np.eye(heads), in_row),
-        readout=np.concatenate([w @ in_row.T for w in w_v], 1),
+        readout=np.concatenate([w @ in_row.T for w in weights.w_v], 1),
     )
 
 
-def _minimal(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
+def _minimal(weights: AttentionWeights, eps: float) -> Terms:
     """W_V = P L and B = U R in bases that share what they can: y = sum over heads of P (L S U) (R x).
 
     L S U is symmetric where L and U share directions, so `compact`'s trick applies to that corner; its other entries take
     one term each.
     """
-    parts = [_minimal_head(v, b, eps) for v, b in zip(w_v, _bilinear(w_k, w_q), strict=True)]
+    parts = [_minimal_head(v, b, eps) for v, b in zip(weights.w_v, weights.b, strict=True)]
     left, right, queries, mixes, readouts = zip(*parts, strict=True)
     chosen, mixture = spanning_subset(np.concatenate(queries), eps)
     return Terms(
@@ -127,17 +117,12 @@ def _minimal_head(v: Matrix, b: Matrix, eps: float) -> Terms:
     )
 
 
-FORMS: dict[str, Callable[[Matrix, Matrix, Matrix, float], Terms]] = {
+FORMS: dict[str, Callable[[AttentionWeights, float], Terms]] = {
     "paper": _paper,
     "compact": _compact,
     "minimal": _minimal,
 }
 """The sums by name."""
-
-
-def _bilinear(w_k: Matrix, w_q: Matrix) -> Matrix:
-    """B = W_K^T W_Q of every head."""
-    return np.einsum("hki,hkj->hij", w_k, w_q)
 
 
 def _symmetric_product(d: int) -> tuple[Matrix, Matrix, Matrix]:
@@ -162,16 +147,11 @@ def _shared_bases(v: Matrix, b: Matrix, eps: float) -> tuple[Matrix, Matrix, int
     pairs = min(len(basis_v), len(basis_b))
     # Principal vectors: each pair at an angle whose sine is the part of one that lies outside the other.
     gaps = np.linalg.norm(basis_b[:pairs] - basis_v[:pairs], axis=1)
-    shared = int(np.sum(gaps <= _tolerance(v, eps)))
+    shared = int(np.sum(gaps <= rounding(v, eps)))
     basis_b[:shared] = basis_v[:shared]
     return basis_v, basis_b, shared
 
 
 def _row_basis(w: Matrix, eps: float) -> Matrix:
     _, sizes, basis = np.linalg.svd(w, full_matrices=False)
-    return basis[sizes > _tolerance(w, eps) * np.max(sizes, initial=0.0)]
-
-
-def _tolerance(w: Matrix, eps: float) -> float:
-    """Relative size below which a direction is rounding of the weights."""
-    return 8 * max(w.shape) * eps
+    return basis[sizes > rounding(w, eps) * np.max(sizes, initial=0.0)]

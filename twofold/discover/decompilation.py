@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..errors import InputError
+from ..forms import GatedRNNWeights, Matrix, cubic_form, gated_rnn_weights, symmetric
 from ..layers import GatedRNN, LinearSelfAttention
-from .scoring import neuron_roles
+from .scoring import Roles, neuron_roles
 
-Matrix = np.ndarray
 MATCH = 0.1
 """A residual up to this is reported as attention."""
 
@@ -57,27 +56,23 @@ class Parts(NamedTuple):
     """That of the fitted heads."""
     others: dict[str, Float[Matrix, "out v v v v"]]
     """All other terms by what their two quadratic factors sum over: "now" (the present token) or "past" (all tokens)."""
-    rnn: GatedRNN
-    snapped: Float[Matrix, " n"]
-    """lambda with those near 0 and 1 put there, and NaN for the others."""
+    weights: GatedRNNWeights
+    ideal: GatedRNNWeights
+    """The same where each lambda is put to 0 or 1 if it is near to it, and where nothing reads the other neurons."""
 
     def error_bound(self, norm: float, tokens: int) -> float:
         size = norm**2 + 1
         power = {"past, past": 2, "past, now": 1, "now, now": 0}
         wrong = sum(np.linalg.norm(part) * size**2 * tokens ** power[kind] for kind, part in self.others.items())
         rank = np.linalg.norm(self.cubic - self.fitted) * norm**3 * tokens
-        lam, *weights = _weights(self.rnn)
-        w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-        lags = np.arange(tokens)[:, None]
-        snapped = np.nan_to_num(self.snapped)
-        added = np.linalg.norm(w_in_m, axis=1) * np.linalg.norm(w_in_x, axis=1) * size
-        h = added * np.sum(np.maximum(lam**lags, snapped**lags), 0)
-        # Neurons of other lambdas are left out altogether.
-        off = added * np.where(
-            np.isnan(self.snapped), np.sum(lam**lags, 0), np.sum(np.abs(lam**lags - snapped**lags), 0)
-        )
-        moved = (abs(w_out_m) @ off) * (abs(w_out_x) @ h) + (abs(w_out_m) @ h) * (abs(w_out_x) @ off)
-        return float(wrong + rank + np.linalg.norm(abs(readout) @ moved))
+        lam, w_in_m, w_in_x, *gate, readout = self.weights
+        lags, added = np.arange(tokens)[:, None], np.linalg.norm(w_in_m, axis=1) * np.linalg.norm(w_in_x, axis=1) * size
+        decays, ideal_decays = lam**lags, self.ideal.lam**lags
+        h = added * np.sum(np.maximum(decays, ideal_decays), 0)
+        off = added * np.sum(np.abs(decays - ideal_decays), 0)
+        # A branch moves by what its neurons are off; by all of them, where nothing reads them any more.
+        m, x = ((abs(w) @ h, abs(v) @ off + abs(w - v) @ h) for w, v in zip(gate, self.ideal[3:5], strict=True))
+        return float(wrong + rank + np.linalg.norm(abs(readout) @ (m[0] * x[1] + m[1] * x[0])))
 
 
 def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, seed: int = 0) -> Discovery:
@@ -101,20 +96,19 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     **Raises:** `InputError` for a dense recurrence, and for weights that are not finite.
     """
     roles = neuron_roles(rnn)
-    lam, *weights = _weights(rnn)
-    for name, w in zip(("w_in_m", "w_in_x", "w_out_m", "w_out_x", "readout"), weights, strict=True):
-        if not np.all(np.isfinite(w)):
-            raise InputError(f"{name} contains {w[~np.isfinite(w)][0]}; only finite weights can be analysed")
-    snapped = np.where(roles.memory, 1.0, np.where(roles.forget, 0.0, np.nan))
+    weights = gated_rnn_weights(rnn)
+    kept = ~roles.other
+    ideal = weights._replace(
+        lam=np.where(roles.memory, 1.0, 0.0), w_out_m=weights.w_out_m * kept, w_out_x=weights.w_out_x * kept
+    )
     d, eps = rnn.in_size, float(jnp.finfo(rnn.readout.dtype).eps)
-    others = _terms(weights, roles.memory, roles.forget)
+    others = _terms(weights, roles)
     mixed = others["past, now"]
     cubic = mixed[:, :d, :d, :d, d] + mixed[:, :d, :d, d, :d]
     mixed[:, :d, :d, :d, d] = mixed[:, :d, :d, d, :d] = 0
 
     xs = np.asarray(jax.random.normal(jax.random.key(seed), (64, time, d)), np.float64)
-    truth = _outputs(lam, weights, xs)
-    idealised = _outputs(snapped, weights, xs)
+    truth, idealised = weights.outputs(xs), ideal.outputs(xs)
     size = max(float(np.linalg.norm(truth)), np.finfo(float).tiny)
     share = _cubic_outputs(cubic, xs)
     from_lambda = float(np.linalg.norm(truth - idealised)) / size
@@ -123,7 +117,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     nearest_share = _cubic_outputs(nearest, xs)
     noise = max(float(np.linalg.norm(truth - nearest_share)) / size, 100 * eps)
     w_v, b = _fitted_heads(nearest, d if max_heads is None else max_heads, noise)
-    fitted = _symmetric(np.einsum("hoa,hbk->oabk", w_v, b))
+    fitted = cubic_form(w_v, b)
     explained = _cubic_outputs(fitted, xs)
     return Discovery(
         _attention(w_v, b, eps, rnn.readout.dtype),
@@ -131,44 +125,18 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
         from_lambda=from_lambda,
         from_degree=from_degree,
         from_rank=float(np.linalg.norm(nearest_share - explained)) / size,
-        parts=Parts(cubic, fitted, others, rnn, snapped),
+        parts=Parts(cubic, fitted, others, weights, ideal),
     )
 
 
-def _weights(rnn: GatedRNN) -> list[Matrix]:
-    names = ("lam", "w_in_m", "w_in_x", "w_out_m", "w_out_x", "readout")
-    return [np.asarray(getattr(rnn, name), np.float64) for name in names]
-
-
-def _terms(weights, memory, forget) -> dict[str, Matrix]:
+def _terms(weights: GatedRNNWeights, roles: Roles) -> dict[str, Matrix]:
     """The outputs as 4-linear forms in x~ = (x, 1), two arguments for each of two neurons, by the neurons' roles."""
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    forms = np.einsum("na,nb->nab", w_in_m, w_in_x)
-    forms = (forms + np.swapaxes(forms, 1, 2)) / 2
-    (past_m, past_x), (now_m, now_x) = (
-        [np.tensordot(w[:, role], forms[role], 1) for w in (w_out_m, w_out_x)] for role in (memory, forget)
-    )
-
-    def product(a, b):
-        return np.einsum("og,gab,gcd->oabcd", readout, a, b, optimize=True)
-
+    (past_m, past_x), (now_m, now_x) = weights.branches(roles.memory), weights.branches(roles.forget)
     return {
-        "past, past": product(past_m, past_x),
-        "past, now": product(past_m, now_x) + product(past_x, now_m),
-        "now, now": product(now_m, now_x),
+        "past, past": weights.product(past_m, past_x),
+        "past, now": weights.product(past_m, now_x) + weights.product(now_m, past_x),
+        "now, now": weights.product(now_m, now_x),
     }
-
-
-def _outputs(lam: Matrix, weights, xs: Matrix) -> Matrix:
-    """Those of the RNN with the given lambda; neurons of NaN are left out."""
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    used = ~np.isnan(lam)
-    ones = np.ones((*xs.shape[:2], 1))
-    tokens = np.concatenate([xs, ones], 2)
-    h = (tokens @ w_in_m[used].T) * (tokens @ w_in_x[used].T)
-    for t in range(1, xs.shape[1]):
-        h[:, t] += lam[used] * h[:, t - 1]
-    return ((h @ w_out_m[:, used].T) * (h @ w_out_x[:, used].T)) @ readout.T
 
 
 def _cubic_outputs(cubic: Matrix, xs: Matrix) -> Matrix:
@@ -188,11 +156,7 @@ def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
     found = np.linalg.lstsq(features, outputs.reshape(-1, out), rcond=None)[0].T.reshape(out, len(first), d)
     tensor = np.zeros((out, d, d, d))
     tensor[:, first, second] = found
-    return _symmetric(tensor)
-
-
-def _symmetric(tensor: Matrix) -> Matrix:
-    return (tensor + np.swapaxes(tensor, 1, 2)) / 2
+    return symmetric(tensor)
 
 
 def _fitted_heads(cubic: Matrix, max_heads: int, noise: float) -> tuple[Matrix, Matrix]:
@@ -212,7 +176,7 @@ def _fitted_heads(cubic: Matrix, max_heads: int, noise: float) -> tuple[Matrix, 
 
 
 def _misfit(cubic: Matrix, heads: tuple[Matrix, Matrix]) -> float:
-    return float(np.linalg.norm(cubic - _symmetric(np.einsum("hoa,hbk->oabk", *heads))))
+    return float(np.linalg.norm(cubic - cubic_form(*heads)))
 
 
 def _fit(cubic: Matrix, heads: int) -> tuple[Matrix, Matrix]:
@@ -229,7 +193,7 @@ def _fit(cubic: Matrix, heads: int) -> tuple[Matrix, Matrix]:
         w_v = _solved(_by_v(b, out), target).reshape(heads, out, d)
 
     def misses(w_v, b):
-        return target - _symmetric(np.einsum("hoa,hbk->oabk", w_v, b)).ravel()
+        return target - cubic_form(w_v, b).ravel()
 
     missed, damping = misses(w_v, b), 1e-3
     for _ in range(200):
@@ -257,14 +221,14 @@ def _by_b(w_v: Matrix, d: int) -> Matrix:
     """The tensor's derivative in B: (out d d d, heads d d)."""
     heads, out, _ = w_v.shape
     one = np.einsum("hoa,bc,kl->oabkhcl", w_v, np.eye(d), np.eye(d))
-    return _symmetric(one).reshape(out * d**3, heads * d * d)
+    return symmetric(one).reshape(out * d**3, heads * d * d)
 
 
 def _by_v(b: Matrix, out: int) -> Matrix:
     """Its derivative in W_V: (out d d d, heads out d)."""
     heads, d, _ = b.shape
     one = np.einsum("op,ac,hbk->oabkhpc", np.eye(out), np.eye(d), b)
-    return _symmetric(one).reshape(out * d**3, heads * out * d)
+    return symmetric(one).reshape(out * d**3, heads * out * d)
 
 
 def _attention(w_v: Matrix, b: Matrix, eps: float, dtype) -> LinearSelfAttention:

@@ -4,10 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import qr
 
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import GatedRNN
 from .scoring import neuron_roles
-
-Matrix = np.ndarray
 
 
 def normalise(rnn: GatedRNN) -> GatedRNN:
@@ -25,18 +24,11 @@ def normalise(rnn: GatedRNN) -> GatedRNN:
     **Raises:** `InputError` for a dense recurrence, and for NaN weights.
     """
     roles = neuron_roles(rnn)
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-        np.asarray(w, np.float64) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
-    )
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
     order = np.lexsort((-lam, np.select([roles.memory, roles.forget], [0, 1], 2)))
     memory, forget, _ = (role[order] for role in roles)
-    lam, w_in_m, w_in_x, w_out_m, w_out_x = (
-        lam[order],
-        w_in_m[order],
-        w_in_x[order],
-        w_out_m[:, order],
-        w_out_x[:, order],
-    )
+    lam, w_in_m, w_in_x = lam[order], w_in_m[order], w_in_x[order]
+    w_out_m, w_out_x = w_out_m[:, order], w_out_x[:, order]
 
     w_in_m, w_in_x = _exchanged(w_in_m, w_in_x, abs(_unit_rows(w_in_m)[0][:, -1]) > abs(_unit_rows(w_in_x)[0][:, -1]))
     (w_in_m, of_m), (w_in_x, of_x) = _unit_rows(w_in_m), _unit_rows(w_in_x)

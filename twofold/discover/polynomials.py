@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
+from ..forms import attention_weights, cubic_form, gated_rnn_weights
 from ..layers import GatedRNN, LinearSelfAttention
 
 
@@ -59,17 +60,12 @@ def polynomial_distance(a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearS
 
 def _tensor(layer) -> Float[np.ndarray, "out v v v v"]:
     """The outputs as 4-linear forms in x~ = (x, 1)."""
-    if isinstance(layer, LinearSelfAttention):
-        w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (layer.w_v, layer.w_k, layer.w_q))
-        cubic = np.einsum("hoa,hkb,hkc->oabc", w_v, w_k, w_q)
-        d = layer.in_size
-        tensor = np.zeros((layer.out_size,) + (d + 1,) * 4)
-        tensor[:, :d, :d, :d, d] = cubic
-        return tensor
     if isinstance(layer, GatedRNN):
-        w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-            np.asarray(w, np.float64) for w in (layer.w_in_m, layer.w_in_x, layer.w_out_m, layer.w_out_x, layer.readout)
-        )
-        m, x = (np.einsum("gn,na,nb->gab", w, w_in_m, w_in_x) for w in (w_out_m, w_out_x))
-        return np.einsum("og,gab,gcd->oabcd", readout, m, x)
+        weights = gated_rnn_weights(layer, dense=True)
+        return weights.product(*weights.branches())
+    if isinstance(layer, LinearSelfAttention):
+        d, heads = layer.in_size, attention_weights(layer)
+        tensor = np.zeros((layer.out_size,) + (d + 1,) * 4)
+        tensor[:, :d, :d, :d, d] = cubic_form(heads.w_v, heads.b)
+        return tensor
     raise InputError(f"{type(layer).__name__} is not a polynomial; use a GatedRNN or a LinearSelfAttention")

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..convert.terms import spanning_subset
 from ..errors import InputError
+from ..forms import Matrix, coordinates, gated_rnn_weights, quadratic_forms, spanning_subset, states
 from ..layers import GatedRNN
 from .normalisation import normalise
 from .scoring import neuron_roles
 
-Matrix = np.ndarray
 Kind = Literal["neuron", "gate row"]
 
 
@@ -97,15 +96,10 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance is {tolerance}; it is a relative error and must lie between 0 and 1")
-    neuron_roles(rnn)
-    weights = [np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)]
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    if not all(np.all(np.isfinite(w)) for w in weights):
-        raise InputError("the weights contain NaN or infinity; only finite weights can be pruned")
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
     if rnn.hidden_size == 0:
         return Pruned(rnn, ())
     xs = np.asarray(jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size)), np.float64)
-    lam = np.asarray(rnn.lam, np.float64)
     neurons = [Neuron(*neuron) for neuron in zip(range(len(lam)), w_in_m, w_in_x, lam, strict=True)]
     rows: list[int | None] = list(range(rnn.gate_size))
     network = Network(neurons, rows, _states(neurons, xs), w_out_m, w_out_x, readout)
@@ -130,20 +124,18 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
 
 def _pure_neurons(rnn: GatedRNN) -> list[Neuron]:
     """Neurons of lambda 1 and 0 that hold what those near to it hold, of each degree apart: as many as are independent."""
-    d, pure = rnn.in_size, []
+    d, weights, pure = rnn.in_size, gated_rnn_weights(rnn), []
     memory, forget, _ = neuron_roles(rnn)
     one = np.eye(d + 1)[-1]
     for lam, role in ((1.0, memory), (0.0, forget)):
         if not np.any(role):
             continue
-        m, x = (np.asarray(w, np.float64)[role] for w in (rnn.w_in_m, rnn.w_in_x))
+        m, x = weights.w_in_m[role], weights.w_in_x[role]
         second = m * (one == 0), x * (one == 0)
         first = (m[:, -1:] * x + x[:, -1:] * m) * (one == 0)
         degrees = {2: second, 1: (first, np.tile(one, (len(first), 1))), 0: (one[None], one[None])}
         for degree, (left, right) in degrees.items():
-            forms = left[:, :, None] * right[:, None, :]
-            vectors = (forms + np.swapaxes(forms, 1, 2)).reshape(-1, (d + 1) ** 2)
-            chosen, _ = spanning_subset(vectors, 1e-10)
+            chosen, _ = spanning_subset(coordinates(quadratic_forms(left, right)), 1e-10)
             pure += [Neuron(None, left[i], right[i], lam, degree) for i in chosen]
     return pure
 
@@ -155,12 +147,7 @@ def _weights(neurons: list[Neuron], in_size: int) -> tuple[Matrix, Matrix, Matri
 
 
 def _states(neurons: list[Neuron], xs: Matrix) -> Matrix:
-    lam, w_m, w_x = _weights(neurons, xs.shape[2])
-    tokens = np.concatenate([xs, np.ones_like(xs[..., :1])], 2)
-    h = (tokens @ w_m.T) * (tokens @ w_x.T)
-    for t in range(1, xs.shape[1]):
-        h[:, t] += lam * h[:, t - 1]
-    return h.reshape(xs.shape[0] * xs.shape[1], len(lam))
+    return states(*_weights(neurons, xs.shape[2]), xs).reshape(-1, len(neurons))
 
 
 def _rebuilt(network: Network, rnn: GatedRNN) -> GatedRNN:
@@ -287,9 +274,7 @@ def _merge_rows(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
     while merged:
         merged = False
         scale = np.sqrt(np.mean(network.h**2, 0))
-        left, right = network.w_m * scale, network.w_x * scale
-        kernels = left[:, :, None] * right[:, None, :]
-        kernels = (kernels + np.swapaxes(kernels, 1, 2)) / 2
+        kernels = quadratic_forms(network.w_m * scale, network.w_x * scale)
         for group in _proportional(kernels, network.readout, tolerance):
             trial = _with_one_row(network, kernels, scale, list(group))
             moved = float(np.linalg.norm(trial.outputs() - target))

@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
 from ..errors import InputError
+from ..forms import attention_weights, gated_rnn_weights, states
 from ..layers import GatedRNN, LinearSelfAttention
 
 PERFECT = 1e-2
@@ -38,13 +38,7 @@ def neuron_roles(rnn: GatedRNN, tolerance: float = PERFECT) -> Roles:
 
     **Raises:** `InputError` for any other layer, for a dense recurrence, and for NaN.
     """
-    if not isinstance(rnn, GatedRNN):
-        raise InputError(f"a {type(rnn).__name__} has no neurons of one lambda each; only a GatedRNN can be analysed")
-    if rnn.recurrence != "diagonal":
-        raise InputError("a dense recurrence has no lambda for each neuron; only diagonal gated RNNs can be analysed")
-    lam = np.asarray(rnn.lam)
-    if np.any(np.isnan(lam)):
-        raise InputError("lambda contains NaN; only finite weights can be analysed")
+    lam = gated_rnn_weights(rnn).lam
     memory, forget = lam >= 1 - tolerance, lam <= tolerance
     return Roles(memory, forget, ~memory & ~forget)
 
@@ -61,14 +55,9 @@ def scores(
     if rnn.in_size != attention.in_size:
         raise InputError(f"the RNN takes {rnn.in_size} features and the attention {attention.in_size}; they must agree")
     memory, forget, _ = neuron_roles(rnn)
-    for name, layer in (("RNN", rnn), ("attention", attention)):
-        if not all(bool(jnp.all(jnp.isfinite(w))) for w in jax.tree.leaves(layer)):
-            raise InputError(f"the {name}'s weights contain NaN or infinity; only finite weights can be scored")
-    xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
-    h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
-    tokens = np.asarray(xs, np.float64)
-    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
-    v, k, q = (np.einsum("hri,nti->nthr", w, tokens) for w in (w_v, w_k, w_q))
+    xs = np.asarray(jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size)), np.float64)
+    h = states(*gated_rnn_weights(rnn)[:3], xs)
+    v, k, q = (np.einsum("hri,nti->nthr", w, xs) for w in attention_weights(attention))
     kv = np.cumsum(np.einsum("ntho,nthk->nthok", v, k), axis=1)
     return Scores(_unexplained(kv, h[..., memory]), _unexplained(q, h[..., forget]))
 
