@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from ..forms import GatedRNNWeights, Matrix, cubic_form, gated_rnn_weights, symmetric
 from ..layers import GatedRNN, LinearSelfAttention
+from .heads import fitted_heads
 from .scoring import Roles, neuron_roles
 
 MATCH = 0.1
@@ -30,6 +31,9 @@ class Discovery(NamedTuple):
     """How far the heads of `attention` are from the nearest sum of such terms."""
     parts: "Parts"
     """What `error_bound` needs."""
+    tokens: int
+    """The length of the sequences that the residual and its causes are measured over. Where a lambda is near to 1 but not 1,
+    they grow with it."""
 
     def error_bound(self, norm: float, tokens: int) -> float:
         """The most that |rnn(x) - attention(x)| can be for tokens up to this norm, at any of so many tokens."""
@@ -41,8 +45,8 @@ class Discovery(NamedTuple):
         heads = self.attention.num_heads
         verdict = f"attention with {heads} head{'s' * (heads > 1)}" if self.residual <= MATCH else "not attention"
         return (
-            f"{verdict}: relative residual {self.residual:.1e}. Putting every lambda to 0 or 1 would move the outputs"
-            f" by {self.from_lambda:.1e}; terms of other degrees then are {self.from_degree:.1e};"
+            f"{verdict}: relative residual {self.residual:.1e} over {self.tokens} tokens. Putting every lambda to 0 or 1"
+            f" would move the outputs by {self.from_lambda:.1e}; terms of other degrees then are {self.from_degree:.1e};"
             f" the heads miss {self.from_rank:.1e}."
         )
 
@@ -86,8 +90,9 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
 
     **Arguments:**
 
-    - `max_heads`: most heads to fit; `in_size` if not given. There are as many as lower the residual by a factor of 3 each, until
-        what is left is no more than the other causes leave, or rounding.
+    - `max_heads`: the most heads to fit. If it is not given, it is `in_size`, or fewer where these would have more than 2,000
+        weights. The fewest heads are taken that miss no more than the other causes do, or rounding. If even `max_heads` miss
+        more, the fewest are taken that come within a factor of 3 of the best fit.
     - `time`, `seed`: length and seed of the random sequences that residuals are measured over.
 
     **Returns:** a `Discovery`. For a converted attention layer the residual is that of rounding; a network that is not
@@ -116,7 +121,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     nearest = cubic + _regression(truth - share, xs)
     nearest_share = _cubic_outputs(nearest, xs)
     noise = max(float(np.linalg.norm(truth - nearest_share)) / size, 100 * eps)
-    w_v, b = _fitted_heads(nearest, d if max_heads is None else max_heads, noise)
+    w_v, b = fitted_heads(nearest, max_heads, noise)
     fitted = cubic_form(w_v, b)
     explained = _cubic_outputs(fitted, xs)
     return Discovery(
@@ -126,6 +131,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
         from_degree=from_degree,
         from_rank=float(np.linalg.norm(nearest_share - explained)) / size,
         parts=Parts(cubic, fitted, others, weights, ideal),
+        tokens=time,
     )
 
 
@@ -157,78 +163,6 @@ def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
     tensor = np.zeros((out, d, d, d))
     tensor[:, first, second] = found
     return symmetric(tensor)
-
-
-def _fitted_heads(cubic: Matrix, max_heads: int, noise: float) -> tuple[Matrix, Matrix]:
-    """(W_V, B) of as many heads as the tensor needs."""
-    size = np.linalg.norm(cubic)
-    best = _fit(cubic, 1)
-    left = _misfit(cubic, best)
-    for heads in range(2, max_heads + 1):
-        if left <= noise * size:
-            break
-        more = _fit(cubic, heads)
-        less_left = _misfit(cubic, more)
-        if less_left > left / 3:
-            break
-        best, left = more, less_left
-    return best
-
-
-def _misfit(cubic: Matrix, heads: tuple[Matrix, Matrix]) -> float:
-    return float(np.linalg.norm(cubic - cubic_form(*heads)))
-
-
-def _fit(cubic: Matrix, heads: int) -> tuple[Matrix, Matrix]:
-    """Least squares: a spectral start, alternating steps, and Levenberg-Marquardt steps on all weights together."""
-    out, d = cubic.shape[:2]
-    size = np.linalg.norm(cubic) or 1.0
-    target = cubic.ravel() / size
-    # Were it not for the symmetry, the tensor would be a matrix of as many ranks as heads, (o, a) x (b, k).
-    left, values, right = np.linalg.svd(target.reshape(out * d, d * d), full_matrices=False)
-    root = np.sqrt(values[:heads])
-    w_v, b = (left[:, :heads] * root).T.reshape(heads, out, d), (root[:, None] * right[:heads]).reshape(heads, d, d)
-    for _ in range(10):
-        b = _solved(_by_b(w_v, d), target).reshape(heads, d, d)
-        w_v = _solved(_by_v(b, out), target).reshape(heads, out, d)
-
-    def misses(w_v, b):
-        return target - cubic_form(w_v, b).ravel()
-
-    missed, damping = misses(w_v, b), 1e-3
-    for _ in range(200):
-        step = _solved(np.concatenate([_by_v(b, out), _by_b(w_v, d)], 1), missed, damping)
-        trial = w_v + step[: w_v.size].reshape(w_v.shape), b + step[w_v.size :].reshape(b.shape)
-        missed_then = misses(*trial)
-        gained = np.linalg.norm(missed) - np.linalg.norm(missed_then)
-        if gained > 0:
-            (w_v, b), missed, damping = trial, missed_then, damping / 10
-        else:
-            damping *= 10
-        if gained <= 1e-16 and (damping > 1 or gained > 0):
-            break
-    return w_v * size, b
-
-
-def _solved(matrix: Matrix, target: Matrix, damping: float = 0.0) -> Matrix:
-    """Least squares by the normal equations: exact enough, as every step starts from what is left."""
-    normal = matrix.T @ matrix
-    ridge = (damping + 1e-14) * (np.trace(normal) / len(normal) + np.finfo(float).tiny)
-    return np.linalg.solve(normal + ridge * np.eye(len(normal)), matrix.T @ target)
-
-
-def _by_b(w_v: Matrix, d: int) -> Matrix:
-    """The tensor's derivative in B: (out d d d, heads d d)."""
-    heads, out, _ = w_v.shape
-    one = np.einsum("hoa,bc,kl->oabkhcl", w_v, np.eye(d), np.eye(d))
-    return symmetric(one).reshape(out * d**3, heads * d * d)
-
-
-def _by_v(b: Matrix, out: int) -> Matrix:
-    """Its derivative in W_V: (out d d d, heads out d)."""
-    heads, d, _ = b.shape
-    one = np.einsum("op,ac,hbk->oabkhpc", np.eye(out), np.eye(d), b)
-    return symmetric(one).reshape(out * d**3, heads * out * d)
 
 
 def _attention(w_v: Matrix, b: Matrix, eps: float, dtype) -> LinearSelfAttention:
