@@ -29,18 +29,19 @@ def to_lru(
     **Arguments:**
 
     - `source`: a `GatedRNN` of diagonal recurrence, or a `LinearSelfAttention` of any shape and number of heads.
-    - `gating`: of the layers. "in-out" takes one layer; "out" two; "in-skip" one for attention and two for a gated RNN.
-    - `form`: of the sum that attention is taken apart into, as in `to_gated_rnn`; without meaning for a gated RNN.
+    - `gating`: where the layers have gates. "in-out" takes one layer, "out" takes two, and "in-skip" takes one for attention
+        and two for a gated RNN.
+    - `form`: the sum that attention is written as, as in `to_gated_rnn`. It has no effect on a gated RNN.
     - `scale`: the largest argument of a sigmoid for tokens within the bounds. The relative error falls with its square
-        until rounding takes over; if not given, it is chosen for the source's dtype, where the two balance.
-    - `input_bound`, `tokens`: the largest |entry| of a token, and the longest sequence, that scale and `error_bound` are
-        made for. Beyond them the error grows gradually.
+        until rounding takes over. If the scale is not given, the two balance for the source's dtype.
+    - `input_bound`, `tokens`: the largest |entry| of a token, and the length of the longest sequence. Scale and `error_bound`
+        are made for these bounds. Beyond them the error grows gradually.
 
-    **Returns:** a `Converted` of the source's dtype. Relative errors are about 1e-10 for attention and 1e-9 for a gated RNN in
-    float64, 1e-4 in float32.
+    **Returns:** a `Converted` of the source's dtype. In float64 relative errors are about 1e-10 for attention and 1e-9 for a
+    gated RNN. In float32 they are about 1e-4.
 
-    **Raises:** `InputError` for an unknown gating or form, a source that is neither, has a dense recurrence or weights that
-    are not finite, and for a scale or bounds that are not positive.
+    **Raises:** `InputError` for an unknown gating or form, for a source of another kind, with a dense recurrence or with weights
+    that are not finite, and for a scale or bounds that are not positive.
     """
     if gating not in get_args(Gating):
         raise InputError(f"unknown gating {gating!r}; the gatings are {', '.join(get_args(Gating))}")
@@ -53,7 +54,7 @@ def to_lru(
 
 
 def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
-    """The two gates of the RNN are the gates of one layer ("in-out"), or of two."""
+    """The two gates of the RNN become the gates of one layer ("in-out"), or of two layers."""
     lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
     eps, error = limits.eps, limits.curvature + limits.rounding(2)
 
@@ -89,7 +90,7 @@ def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
 
 
 def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
-    """Memories by the input gate and the state; queries by the m branch of the output gate, which reads x."""
+    """Input gate and state make the memories. The m branch of the output gate reads x and makes the queries."""
     eps, error = limits.eps, limits.curvature + limits.rounding(2)
     sums = terms(attention, form)
     left, right, memory_mix = distinct_memories(attention, sums, form)

@@ -2,8 +2,8 @@
 
     y_t = sum over rows r of readout_r [sum_{s<=t} (left_r . x_s)(right_r . x_s)] (query_r . x_t)
 
-A memory is the sum over time of one product of two linear functions of the token, which is what input gates, or the
-gates of an LSTM, can make; an output gate multiplies it with a query. The fewer rows, the smaller the network.
+A memory is the sum over time of a product of two linear functions of the token. Input gates can make such products, and so can
+the gates of an LSTM. An output gate multiplies the memory with a query. The fewer rows, the smaller the network.
 """
 
 from collections.abc import Callable
@@ -37,16 +37,19 @@ class Terms(NamedTuple):
 
 
 def terms(attention: LinearSelfAttention, form: str) -> Terms:
-    """The terms of a layer in one of the `FORMS`. **Raises:** `InputError` for an unknown form or weights not finite."""
+    """The terms of a layer in one of the `FORMS`.
+
+    **Raises:** `InputError` for an unknown form, and for weights that are not finite.
+    """
     if form not in FORMS:
         raise InputError(f"unknown form {form!r}; the forms are {', '.join(FORMS)}")
     return FORMS[form](attention_weights(attention), float(jnp.finfo(attention.w_v.dtype).eps))
 
 
 def distinct_memories(attention: LinearSelfAttention, sums: Terms, form: str) -> tuple[Matrix, Matrix, Matrix]:
-    """(left, right) of memories that span those of all rows, and each row's memory as a mixture of these.
+    """(left, right) of memories that span the memories of all rows, and the memory of each row as a mixture of these.
 
-    Heads share memories, but in the paper's form, which has one for each row.
+    Heads share memories. In the paper's form they do not: it has one memory for each row.
     """
     if form == "paper":
         return sums.left, sums.right, np.eye(len(sums.left))
@@ -56,7 +59,7 @@ def distinct_memories(attention: LinearSelfAttention, sums: Terms, form: str) ->
 
 
 def _paper(weights: AttentionWeights, eps: float) -> Terms:
-    """One memory for every entry (i, j) of every head's v k^T; row (i, j) multiplies it with query j."""
+    """There is one memory for every entry (i, j) of every head's v k^T. Row (i, j) multiplies it with query j."""
     w_v, w_k, w_q = weights
     heads, d_v, d_k = len(w_v), w_v.shape[1], w_k.shape[1]
     rows = heads * d_v * d_k
@@ -70,7 +73,7 @@ def _paper(weights: AttentionWeights, eps: float) -> Terms:
 
 
 def _compact(weights: AttentionWeights, eps: float) -> Terms:
-    """y = sum over heads of W_V S (B x), with S = sum x x^T and B = W_K^T W_Q: S q in the d(d+1)/2 terms it needs."""
+    """y = sum over heads of W_V S (B x), with S = sum x x^T and B = W_K^T W_Q. S q takes d(d+1)/2 terms."""
     heads, _, d = weights.w_v.shape
     left, right, in_row = _symmetric_product(d)
     return Terms(
@@ -83,10 +86,10 @@ def _compact(weights: AttentionWeights, eps: float) -> Terms:
 
 
 def _minimal(weights: AttentionWeights, eps: float) -> Terms:
-    """W_V = P L and B = U R in bases that share what they can: y = sum over heads of P (L S U) (R x).
+    """y = sum over heads of P (L S U) (R x), with W_V = P L and B = U R in bases that share as many directions as they can.
 
-    L S U is symmetric where L and U share directions, so `compact`'s trick applies to that corner; its other entries take
-    one term each.
+    L S U is symmetric where L and U share directions. This corner takes as few terms as S q does in `compact`. The other
+    entries take one term each.
     """
     parts = [_minimal_head(v, b, eps) for v, b in zip(weights.w_v, weights.b, strict=True)]
     left, right, queries, mixes, readouts = zip(*parts, strict=True)
@@ -122,15 +125,17 @@ FORMS: dict[str, Callable[[AttentionWeights, float], Terms]] = {
     "compact": _compact,
     "minimal": _minimal,
 }
-"""The sums by name."""
+"""The ways to write attention as a sum, by name."""
 
 
 def _symmetric_product(d: int) -> tuple[Matrix, Matrix, Matrix]:
     """S q for the symmetric S = sum x x^T, in d(d+1)/2 terms instead of d^2.
 
-    The term (sum x_i x_j)(q_i + q_j) of a pair i < j serves rows i and j of S q alike. What it adds too much to row i,
-    (sum x_i x_j) q_i, is taken off the row's own term, (sum x_i (x_i - sum_{j != i} x_j)) q_i. Returns the left and the
-    right factor of each term, (terms, d), and which rows of S q it belongs to, (terms, d).
+    The term (sum x_i x_j)(q_i + q_j) of a pair i < j serves the rows i and j of S q. It adds (sum x_i x_j) q_i too much to
+    row i. The row's own term, (sum x_i (x_i - sum_{j != i} x_j)) q_i, takes this off again.
+
+    **Returns:** the left and the right factor of each term, (terms, d) each, and the rows of S q that the term belongs to,
+    (terms, d).
     """
     first, second = np.triu_indices(d)
     of_index = np.eye(d)
@@ -140,7 +145,7 @@ def _symmetric_product(d: int) -> tuple[Matrix, Matrix, Matrix]:
 
 
 def _shared_bases(v: Matrix, b: Matrix, eps: float) -> tuple[Matrix, Matrix, int]:
-    """Orthonormal bases, as rows, of the row space of v and the column space of b, whose first `shared` vectors coincide."""
+    """Orthonormal bases, as rows, of the row space of v and of the column space of b. Their first `shared` vectors coincide."""
     basis_v, basis_b = _row_basis(v, eps), _row_basis(b.T, eps)
     left, _, right = np.linalg.svd(basis_v @ basis_b.T)
     basis_v, basis_b = left.T @ basis_v, right @ basis_b

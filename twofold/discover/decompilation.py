@@ -1,4 +1,4 @@
-"""The attention layer that a gated RNN implements, with what it leaves unexplained: the inverse of `to_gated_rnn`."""
+"""The attention layer that a gated RNN implements, and what it leaves unexplained: the inverse of `to_gated_rnn`."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from ..forms import GatedRNNWeights, Matrix, cubic_form, gated_rnn_weights, symmetric
 from ..layers import GatedRNN, LinearSelfAttention
+from ..layers.layer import check_sizes
 from .heads import fitted_heads
 from .scoring import Roles, neuron_roles
 
@@ -22,21 +23,23 @@ class Discovery(NamedTuple):
     attention: LinearSelfAttention
     """The nearest attention layer."""
     residual: float
-    """|rnn(x) - attention(x)| / |rnn(x)| over random unit Gaussian sequences: 0 is attention, 1 nothing of it."""
+    """|rnn(x) - attention(x)| / |rnn(x)| over random unit Gaussian sequences. It is 0 for attention, and near 1 for
+    a network that has nothing of attention."""
     from_lambda: float
-    """How far the outputs would move, in the same unit, were each lambda put to 0 or 1 if near to it, and dropped if not."""
+    """How far the outputs would move, in the same unit, if each lambda near to 0 or 1 were put there, and the neurons of all
+    other lambdas were dropped."""
     from_degree: float
-    """How large then are all terms but memories of second degree times queries of first degree."""
+    """How large all other terms would then be, beside memories of second degree times queries of first degree."""
     from_rank: float
-    """How far the heads of `attention` are from the nearest sum of such terms."""
+    """How far the heads of `attention` are from the sum of such terms that is nearest to the network."""
     parts: "Parts"
     """What `error_bound` needs."""
     tokens: int
-    """The length of the sequences that the residual and its causes are measured over. Where a lambda is near to 1 but not 1,
-    they grow with it."""
+    """The length of the sequences that the residual and its causes are measured over. The residual of a lambda that is near
+    to 1, but not 1, grows with the length: give `decompile` the `time` that counts for you."""
 
     def error_bound(self, norm: float, tokens: int) -> float:
-        """The most that |rnn(x) - attention(x)| can be for tokens up to this norm, at any of so many tokens."""
+        """The most that |rnn(x) - attention(x)| can be at any of so many tokens, where no token has a larger norm than `norm`."""
         return self.parts.error_bound(norm, tokens)
 
     @property
@@ -52,17 +55,17 @@ class Discovery(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """A gated RNN's function: what is attention, and what is not."""
+    """The function of a gated RNN, split into the part that attention can be and all other parts."""
 
     cubic: Float[Matrix, "out d d d"]
-    """A: y_o = sum A_oabk S_ab x_k, symmetric in a and b. The terms that attention can be."""
+    """A of the terms that attention can be, y_o = sum A_oabk S_ab x_k. It is symmetric in a and b."""
     fitted: Float[Matrix, "out d d d"]
-    """That of the fitted heads."""
+    """A of the fitted heads."""
     others: dict[str, Float[Matrix, "out v v v v"]]
-    """All other terms by what their two quadratic factors sum over: "now" (the present token) or "past" (all tokens)."""
+    """All other terms, by what their two quadratic factors sum over: the present token ("now") or all tokens ("past")."""
     weights: GatedRNNWeights
     ideal: GatedRNNWeights
-    """The same where each lambda is put to 0 or 1 if it is near to it, and where nothing reads the other neurons."""
+    """The weights where each lambda near to 0 or 1 is put there, and where nothing reads the other neurons."""
 
     def error_bound(self, norm: float, tokens: int) -> float:
         size = norm**2 + 1
@@ -74,7 +77,7 @@ class Parts(NamedTuple):
         decays, ideal_decays = lam**lags, self.ideal.lam**lags
         h = added * np.sum(np.maximum(decays, ideal_decays), 0)
         off = added * np.sum(np.abs(decays - ideal_decays), 0)
-        # A branch moves by what its neurons are off; by all of them, where nothing reads them any more.
+        # A branch moves by what its neurons are off. Where it no longer reads a neuron, it moves by all that this one held.
         m, x = ((abs(w) @ h, abs(v) @ off + abs(w - v) @ h) for w, v in zip(gate, self.ideal[3:5], strict=True))
         return float(wrong + rank + np.linalg.norm(abs(readout) @ (m[0] * x[1] + m[1] * x[0])))
 
@@ -82,26 +85,27 @@ class Parts(NamedTuple):
 def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, seed: int = 0) -> Discovery:
     """The linear self-attention layer nearest to the function of a gated RNN, and how near that is.
 
-    With lambda 0 or 1, the outputs are a polynomial in the present token and in sums over all tokens. Its part of a
-    memory of second degree times a query of first degree, y_o = sum A_oabk S_ab x_k with S_t = sum_{s<=t} x_s x_s^T, is what
-    attention can be. What that leaves is regressed on the same products, so that lambdas near to 0 and 1 count as far as they
-    act alike; and the sum is fitted by heads, A_oabk = sum over heads of W_V_oa B_bk, symmetric in a and b, with
-    B = W_K^T W_Q. Whatever mixture of neurons and gate rows the RNN computes it with does not matter.
+    With lambda 0 or 1, the outputs are a polynomial in the present token and in sums over all tokens. Attention can be one
+    part of it: memories of second degree times queries of first degree, y_o = sum A_oabk S_ab x_k with
+    S_t = sum_{s<=t} x_s x_s^T. The rest of the outputs is regressed on the same products, so that a lambda near to 0 or 1
+    counts as far as it acts like 0 or 1. Then heads are fitted to A: A_oabk = sum over heads of W_V_oa B_bk, symmetric in a
+    and b, with B = W_K^T W_Q. It does not matter with which mixture of neurons and gate rows the RNN computes the function.
 
     **Arguments:**
 
     - `max_heads`: the most heads to fit. If it is not given, it is `in_size`, or fewer where these would have more than 2,000
         weights. The fewest heads are taken that miss no more than the other causes do, or rounding. If even `max_heads` miss
         more, the fewest are taken that come within a factor of 3 of the best fit.
-    - `time`, `seed`: length and seed of the random sequences that residuals are measured over.
+    - `time`, `seed`: the length and the seed of the random sequences that residuals are measured over.
 
-    **Returns:** a `Discovery`. For a converted attention layer the residual is that of rounding; a network that is not
-    attention has one near 1, and a report that says so.
+    **Returns:** a `Discovery`. The residual of a converted attention layer is rounding. The residual of a network that is not
+    attention is near 1, and the report says so.
 
-    **Raises:** `InputError` for a dense recurrence, and for weights that are not finite.
+    **Raises:** `InputError` for any other layer, for a dense recurrence, for weights that are not finite, and for numbers
+    below 1.
     """
-    roles = neuron_roles(rnn)
-    weights = gated_rnn_weights(rnn)
+    check_sizes(time=time, max_heads=1 if max_heads is None else max_heads)
+    roles, weights = neuron_roles(rnn), gated_rnn_weights(rnn)
     kept = ~roles.other
     ideal = weights._replace(
         lam=np.where(roles.memory, 1.0, 0.0), w_out_m=weights.w_out_m * kept, w_out_x=weights.w_out_x * kept
@@ -136,17 +140,17 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
 
 
 def _terms(weights: GatedRNNWeights, roles: Roles) -> dict[str, Matrix]:
-    """The outputs as 4-linear forms in x~ = (x, 1), two arguments for each of two neurons, by the neurons' roles."""
+    """The outputs as 4-linear forms in x~ = (x, 1), by the roles of the two neurons that take two arguments each."""
     (past_m, past_x), (now_m, now_x) = weights.branches(roles.memory), weights.branches(roles.forget)
     return {
         "past, past": weights.product(past_m, past_x),
-        "past, now": weights.product(past_m, now_x) + weights.product(now_m, past_x),
+        "past, now": weights.product(past_m, now_x) + weights.product(past_x, now_m),
         "now, now": weights.product(now_m, now_x),
     }
 
 
 def _cubic_outputs(cubic: Matrix, xs: Matrix) -> Matrix:
-    """sum A_oabk S_ab x_k."""
+    """The outputs sum A_oabk S_ab x_k over sequences of tokens."""
     out, d = len(cubic), cubic.shape[1]
     s = np.cumsum(np.einsum("nta,ntb->ntab", xs, xs), 1).reshape(*xs.shape[:2], d * d)
     maps = (s @ cubic.reshape(out, d * d, d).transpose(1, 0, 2).reshape(d * d, out * d)).reshape(*xs.shape[:2], out, d)
@@ -154,7 +158,7 @@ def _cubic_outputs(cubic: Matrix, xs: Matrix) -> Matrix:
 
 
 def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
-    """The symmetric A whose sum A_oabk S_ab x_k is nearest to these outputs."""
+    """The symmetric A for which sum A_oabk S_ab x_k is nearest to these outputs."""
     d, out = xs.shape[2], outputs.shape[2]
     first, second = np.triu_indices(d)
     s = np.cumsum(xs[..., first] * xs[..., second], 1)
@@ -166,7 +170,7 @@ def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
 
 
 def _attention(w_v: Matrix, b: Matrix, eps: float, dtype) -> LinearSelfAttention:
-    """B = W_K^T W_Q of the fewest rows, shared evenly between the two."""
+    """The layer with B = W_K^T W_Q. W_K and W_Q have as few rows as possible, of equal size."""
     left, values, right = np.linalg.svd(b)
     rank = max(int(np.max(np.sum(values > 100 * eps * values.max(initial=0.0), 1))), 1)
     root = np.sqrt(values[:, :rank, None])

@@ -19,13 +19,14 @@ from ..layers.layer import Layer, check_sizes
 from ..scan import linear_scan
 
 EXACT = 1e-26
-"""A loss this small, relative to the target's mean square, is that of rounding."""
+"""A loss this small, relative to the target's mean square, is nothing but rounding."""
 RESIDUALS = 3
-"""Outputs to match for each parameter."""
+"""The number of outputs to match for each parameter."""
 MOST_PARAMETERS = 10_000
-"""Their normal equations take 0.8 GB, the Jacobian three times as much."""
+"""The normal equations of so many parameters take 0.8 GB, and the Jacobian takes three times as much."""
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e10
-"""Relative to the diagonal of the normal equations: what keeps them definite, and where no step lowers the loss."""
+"""The damping relative to the diagonal of the normal equations. The least keeps them definite. Beyond the most, no step lowers
+the loss any more."""
 
 
 class Finetuned(NamedTuple):
@@ -33,7 +34,7 @@ class Finetuned(NamedTuple):
 
     network: GatedRNN
     losses: Float[np.ndarray, " steps_plus_1"]
-    """Half the mean squared error on the sequences trained on: at the start, and after every step."""
+    """Half the mean squared error on the sequences trained on, at the start and after every step."""
     seconds: Float[np.ndarray, " steps_plus_1"]
     """The time at which each loss was reached."""
     all_losses: tuple[Float[np.ndarray, " steps_of_start_plus_1"], ...]
@@ -52,20 +53,25 @@ def finetune(
 ) -> Finetuned:
     """Bring the function of a gated RNN to that of `target`, from pruned weights or from random ones.
 
-    Levenberg-Marquardt steps in float64 over all weights, with lambda kept in [0, 1] by an active set: so it ends at
-    exactly 0 and 1 where these are best. They match all outputs on a fixed set of random unit Gaussian sequences, three
-    outputs for each parameter; where the target can be reached the error falls to that of rounding, on all sequences.
-    A step takes seconds for 3,000 parameters and grows with their third power.
+    Levenberg-Marquardt steps in float64 move all weights together. An active set keeps lambda in [0, 1], so that it ends at
+    exactly 0 and 1 where these are best. The steps match all outputs on a fixed set of random unit Gaussian sequences, with
+    three outputs for each parameter. If the network can be the target, the error falls to rounding, on all sequences. A
+    step takes seconds for 3,000 parameters, and its time grows with their third power.
 
     **Arguments:**
 
-    - `steps`: the most to take; fewer if the loss is that of rounding, or no step lowers it.
-    - `time`, `seed`: length and seed of the sequences.
+    - `rnn`: the network to start from. `target`: a layer of the same sizes.
+    - `steps`: the most steps to take from one start. They end early if the loss is nothing but rounding, or no step lowers it.
+    - `starts`: the most networks to train. Random weights get stuck now and then, so it pays to begin several. The first start
+        is `rnn`, and the others are random networks of its sizes. No further one is begun once the loss is nothing but
+        rounding.
+    - `time`, `seed`: the length of the sequences, and the seed of sequences and further starts.
+    - `progress`: whether to show a progress bar for each start.
 
-    **Returns:** the network, in the dtype of `rnn`, and how the loss fell.
+    **Returns:** the network of the best start, in the dtype of `rnn`, and how the losses fell.
 
-    **Raises:** `InputError` if sizes differ, for a dense recurrence, for weights that are not finite, and for more than
-    10,000 of them: prune the network first.
+    **Raises:** `InputError` if sizes differ, for numbers below 1, for any other network than a diagonal `GatedRNN`, for weights
+    that are not finite, and for more than 10,000 weights: prune the network first.
     """
     weights = gated_rnn_weights(rnn)
     for leaf in jax.tree.leaves(target):
@@ -105,7 +111,7 @@ def _random_weights(rnn: GatedRNN, key: PRNGKeyArray) -> GatedRNNWeights:
 
 
 class Sequences(NamedTuple):
-    """What is to be matched."""
+    """The tokens, and the outputs to match."""
 
     xs: Float[Array, "sequences time in"]
     ys: Float[Array, "sequences time out"]
@@ -118,7 +124,7 @@ def _sequences(parameters: int, target: Layer, time: int, seed: int) -> Sequence
 
 
 def _misses(weights: GatedRNNWeights, x: Array, y: Array) -> Array:
-    """Of one sequence."""
+    """What the outputs of one sequence miss."""
     lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
     tokens = jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1)
     h = linear_scan(lam, (tokens @ w_in_m.T) * (tokens @ w_in_x.T), jnp.zeros_like(lam))
@@ -127,13 +133,13 @@ def _misses(weights: GatedRNNWeights, x: Array, y: Array) -> Array:
 
 @jax.jit
 def _all_misses(weights: GatedRNNWeights, sequences: Sequences) -> Array:
-    """So scaled that their squares sum to the loss."""
+    """What all outputs miss, so scaled that the squares sum to the loss."""
     return jax.vmap(_misses, (None, 0, 0))(weights, *sequences).ravel() / (2 * sequences.ys.size) ** 0.5
 
 
 @jax.jit
 def _jacobian(weights: GatedRNNWeights, sequences: Sequences) -> Array:
-    """(misses, parameters). Those of one sequence depend on no other, so that the reverse mode is cheap."""
+    """The slopes of all misses, (misses, parameters). A sequence depends on no other sequence, so the reverse mode is cheap."""
     slopes = jax.vmap(jax.jacrev(_misses), (None, 0, 0))(weights, *sequences)
     size = sequences.ys.size
     return jnp.concatenate([slope.reshape(size, -1) for slope in slopes], 1) / (2 * size) ** 0.5

@@ -1,8 +1,8 @@
 """Attention heads whose sum is a given cubic form: A_oabk = sum over heads of W_V_oa B_bk, symmetric in a and b.
 
-With C = B^T this is M_ok = sum over heads of (v_o c_k^T + c_k v_o^T) / 2: symmetric matrices, one for each output o and
-feature k, made of the rows of W_V and C. The two factors play the same part, and either is found from the other by linear
-least squares.
+With C = B^T this is one symmetric matrix for each output o and feature k, M_ok = sum over heads of (v_o c_k^T + c_k v_o^T) / 2,
+where v_o is a row of W_V and c_k a row of C. The two factors play the same part. Linear least squares finds either of them
+from the other.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from ..forms import Matrix
 MOST_WEIGHTS = 2000
 """The heads that are tried if no number is given have at most this many weights, so that the search takes seconds."""
 GAIN, LAST_GAIN = 1e-2, 1e-6
-"""Descent ends when a step lowers what is missed by less than this part: while heads are counted, and at the end."""
+"""A descent ends when a step gains less than this part of what is missed. The first holds while heads are counted, the second at
+the end."""
 
 
 class Heads(NamedTuple):
@@ -56,23 +57,21 @@ def _best_of(target: Matrix, heads: int, noise: float) -> Heads:
     nearest such matrix to the target, and all but the first add a random antisymmetric part to it.
     """
     out, d = target.shape[0], target.shape[1]
-    rng, size, fits = np.random.default_rng(0), 0.0, []
+    rng, other, fits = np.random.default_rng(0), np.zeros_like(target), []
     for _ in range(max(3, 120 // d)):  # Small forms leave little slack: there most descents get stuck.
-        other = rng.normal(size=target.shape)
-        other -= other.swapaxes(2, 3)
-        matrix = (target + size / np.linalg.norm(other) * other if size else target).swapaxes(1, 2)
-        left, values, right = np.linalg.svd(matrix.reshape(out * d, d * d), full_matrices=False)
-        root, size = values[:heads] ** 0.5, 0.5
-        v, c = (
-            (left[:, : len(root)] * root).T.reshape(-1, out, d),
-            (root[:, None] * right[: len(root)]).reshape(-1, d, d),
-        )
+        matrix = (target + other).swapaxes(1, 2).reshape(out * d, d * d)
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+        root = values[:heads] ** 0.5
+        v, c = (left[:, :heads] * root).T.reshape(-1, out, d), (root[:, None] * right[:heads]).reshape(-1, d, d)
         for _ in range(10):
             c = _other_factor(target, v)
             v = _other_factor(target.swapaxes(0, 1), c)
         fits.append(_descent(target, v, c, GAIN))
         if fits[-1].missed <= noise:
             break
+        other = rng.normal(size=target.shape)
+        other -= other.swapaxes(2, 3)
+        other /= 2 * np.linalg.norm(other) or 1.0
     return min(fits, key=lambda fit: fit.missed)
 
 

@@ -1,4 +1,4 @@
-"""What a layer does with one token: a polynomial in the token's features."""
+"""The function of one token that a layer computes: a polynomial in the token's features."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def instantaneous_polynomials(
     Monomials are all products of at most 4 features, in the order of `monomials`. Attention has degree 3, a gated RNN
     degree 4.
 
-    **Raises:** `InputError` for any other layer.
+    **Raises:** `InputError` for any other layer, and for weights that are not finite.
     """
     return collected(_tensor(layer))
 
@@ -34,16 +34,16 @@ def collected(tensor: Float[np.ndarray, "out v v v v"]) -> Float[np.ndarray, "ou
 
 
 def monomials(in_size: int) -> list[tuple[int, ...]]:
-    """The monomials of `instantaneous_polynomials`, each the indices of four factors; `in_size` stands for the constant 1."""
+    """The monomials of `instantaneous_polynomials`. Each is the indices of four factors, where `in_size` is the constant 1."""
     return list(itertools.combinations_with_replacement(range(in_size + 1), 4))
 
 
 def polynomial_distance(a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearSelfAttention) -> float:
     """How far the one-token function of `a` is from that of `b`: |p_a - p_b| / |p_b| of the coefficient vectors.
 
-    The mean over outputs (paper A, table 1, with the student for `a` and the teacher for `b`).
+    It is the mean over all outputs. In paper A's table 1, `a` is the student and `b` is the teacher.
 
-    **Raises:** `InputError` if sizes differ, or if an output of `b` is zero for every token.
+    **Raises:** `InputError` if sizes differ, if an output of `b` is zero for every token, and for weights that are not finite.
     """
     if (a.in_size, a.out_size) != (b.in_size, b.out_size):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Does a gated RNN hold what attention holds: key-values in its memory, queries in its forgetful neurons?"""
+"""Does a gated RNN hold what attention holds? Its memory would hold key-values, and its forgetful neurons queries."""
 
 from typing import NamedTuple
 
@@ -11,32 +11,33 @@ from ..forms import attention_weights, gated_rnn_weights, states
 from ..layers import GatedRNN, LinearSelfAttention
 
 PERFECT = 1e-2
-"""lambda this near to 1 counts as perfect memory, this near to 0 as perfect forgetting. The paper does not state its cut."""
+"""A lambda this near to 1 counts as perfect memory, and this near to 0 as perfect forgetting. The paper states no cut."""
 
 
 class Roles(NamedTuple):
     """What each hidden neuron does, by its lambda."""
 
     memory: Bool[np.ndarray, " n"]
-    """lambda = 1: sums over all tokens."""
+    """Neurons with lambda = 1, which sum over all tokens."""
     forget: Bool[np.ndarray, " n"]
-    """lambda = 0: sees the present token only."""
+    """Neurons with lambda = 0, which see the present token only."""
     other: Bool[np.ndarray, " n"]
+    """All other neurons."""
 
 
 class Scores(NamedTuple):
-    """1 - R^2 of linear regressions from hidden neurons (paper A, table 1): 0 is perfect, 1 is nothing."""
+    """1 - R^2 of linear regressions from hidden neurons (paper A, table 1). 0 means that they hold all, and 1 nothing."""
 
     kv: float
-    """Of the true accumulated key-values, sum_s v_s k_s^T, from the memory neurons."""
+    """The score of the true accumulated key-values, sum_s v_s k_s^T, predicted from the memory neurons."""
     q: float
-    """Of the true queries, from the forgetful neurons."""
+    """The score of the true queries, predicted from the forgetful neurons."""
 
 
 def neuron_roles(rnn: GatedRNN, tolerance: float = PERFECT) -> Roles:
     """The roles of a diagonal gated RNN's neurons. A lambda within `tolerance` of 1 (0) counts as memory (forgetting).
 
-    **Raises:** `InputError` for any other layer, for a dense recurrence, and for NaN.
+    **Raises:** `InputError` for any other layer, for a dense recurrence, and for weights that are not finite.
     """
     lam = gated_rnn_weights(rnn).lam
     memory, forget = lam >= 1 - tolerance, lam <= tolerance
@@ -48,9 +49,12 @@ def scores(
 ) -> Scores:
     """The KV and Q scores of `rnn` against `attention`, over random unit Gaussian sequences.
 
-    **Arguments:** `time`, `sequences`: length and number of the sequences that the regressions are fitted on.
+    **Arguments:**
 
-    **Raises:** `InputError` if sizes differ, for a dense recurrence, and for NaN weights.
+    - `time`, `sequences`, `seed`: the length, the number and the seed of the sequences that the regressions are fitted on.
+
+    **Raises:** `InputError` if sizes differ, for a dense recurrence, for weights that are not finite, and for an attention whose
+    key-values or queries are zero.
     """
     if rnn.in_size != attention.in_size:
         raise InputError(f"the RNN takes {rnn.in_size} features and the attention {attention.in_size}; they must agree")

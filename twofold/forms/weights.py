@@ -30,13 +30,13 @@ class GatedRNNWeights(NamedTuple):
         return ((h @ self.w_out_m.T) * (h @ self.w_out_x.T)) @ self.readout.T
 
     def branches(self, shares: Float[ArrayLike, " n"] | float = 1.0) -> tuple[Matrix, Matrix]:
-        """The quadratic forms that the branches m and x of the gate rows read, (g, v, v) twice; F_n counts `shares_n` times."""
+        """The quadratic forms that the branches m and x of the gate rows read, (g, v, v) each. F_n counts `shares_n` times."""
         forms = quadratic_forms(self.w_in_m, self.w_in_x)
         return np.tensordot(self.w_out_m * shares, forms, 1), np.tensordot(self.w_out_x * shares, forms, 1)
 
-    def product(self, m: Float[Matrix, "g v v"], x: Float[Matrix, "g v v"]) -> Float[Matrix, "out v v v v"]:
-        """The outputs as 4-linear forms, for gate rows that multiply these forms of the branches."""
-        return np.einsum("og,gab,gcd->oabcd", self.readout, m, x, optimize=True)
+    def product(self, first: Float[Matrix, "g v v"], second: Float[Matrix, "g v v"]) -> Float[Matrix, "out v v v v"]:
+        """The outputs as 4-linear forms, where each gate row multiplies two quadratic forms."""
+        return np.einsum("og,gab,gcd->oabcd", self.readout, first, second, optimize=True)
 
 
 class AttentionWeights(NamedTuple):

@@ -26,7 +26,7 @@ class Polynomial(NamedTuple):
 
 
 def polynomial_at_question(rnn: GatedRNN, in_size: int, time: int) -> Polynomial:
-    """That of the network after `time` examples. lambda^lag counts with its mean over the lags of the examples."""
+    """The polynomial of the network after `time` examples. lambda^lag counts with its mean over the lags of the examples."""
     weights, constant = gated_rnn_weights(rnn), rnn.in_size
     kept = np.mean(weights.lam ** np.arange(1, time + 1)[:, None], 0)
     branches = []
