@@ -53,8 +53,8 @@ def fitted_heads(
 def _best_of(target: Matrix, heads: int, noise: float) -> Heads:
     """The best of several descents. No further one is begun once one misses no more than the noise.
 
-    Were the sum not symmetric, it would be a matrix of one rank for each head, (o, a) x (k, b). So each descent starts from the
-    nearest such matrix to the target, and all but the first add a random antisymmetric part to it.
+    Before it is made symmetric, the sum is a matrix (o, a) x (k, b) with one rank for each head. So each descent starts from the
+    nearest such matrix. The first takes it to the target; the others add a random antisymmetric part, up to twice as large.
     """
     out, d = target.shape[0], target.shape[1]
     rng, other, fits = np.random.default_rng(0), np.zeros_like(target), []
@@ -71,7 +71,7 @@ def _best_of(target: Matrix, heads: int, noise: float) -> Heads:
             break
         other = rng.normal(size=target.shape)
         other -= other.swapaxes(2, 3)
-        other /= 2 * np.linalg.norm(other) or 1.0
+        other *= rng.uniform(0, 2) / (np.linalg.norm(other) or 1.0)
     return min(fits, key=lambda fit: fit.missed)
 
 

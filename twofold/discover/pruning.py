@@ -150,7 +150,7 @@ def _weights(neurons: list[Neuron], in_size: int) -> tuple[Matrix, Matrix, Matri
 
 
 def _states(neurons: list[Neuron], xs: Matrix) -> Matrix:
-    return states(*_weights(neurons, xs.shape[2]), xs).reshape(-1, len(neurons))
+    return states(*_weights(neurons, xs.shape[2]), xs).reshape(xs.shape[0] * xs.shape[1], len(neurons))
 
 
 def _rebuilt(network: Network, rnn: GatedRNN) -> GatedRNN:
