@@ -7,7 +7,7 @@ reads a mixture of these sums. Attention's output is cubic: y_o = sum A_oabk S_a
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Float, Inexact
+from jaxtyping import ArrayLike, Float, Shaped
 
 from ..errors import InputError
 from ..layers import GatedRNN, LinearSelfAttention
@@ -29,7 +29,7 @@ class GatedRNNWeights(NamedTuple):
         h = states(*self[:3], xs)
         return ((h @ self.w_out_m.T) * (h @ self.w_out_x.T)) @ self.readout.T
 
-    def branches(self, shares: Float[ArrayLike, " n"] | float = 1.0) -> tuple[Matrix, Matrix]:
+    def branches(self, shares: Shaped[ArrayLike, " n"] | float = 1.0) -> tuple[Matrix, Matrix]:
         """The quadratic forms that the branches m and x of the gate rows read, (g, v, v) each. F_n counts `shares_n` times."""
         forms = quadratic_forms(self.w_in_m, self.w_in_x)
         return np.tensordot(self.w_out_m * shares, forms, 1), np.tensordot(self.w_out_x * shares, forms, 1)
@@ -79,7 +79,7 @@ def attention_weights(attention: LinearSelfAttention) -> AttentionWeights:
     return weights
 
 
-def check_finite(name: str, w: Inexact[ArrayLike, "..."]) -> None:
+def check_finite(name: str, w: Shaped[ArrayLike, "..."]) -> None:
     """**Raises:** `InputError` if an entry of `w` is NaN or infinite."""
     bad = np.asarray(w)[~np.isfinite(w)]
     if bad.size:
