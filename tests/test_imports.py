@@ -16,6 +16,7 @@ FLOORS = [
     {"train", "data", "saving"},
     {"discover"},
     {"convert", "models"},
+    {"forms"},
     {"layers"},
     {"scan"},
     {"atomic"},

@@ -157,7 +157,7 @@ def test_numbers_that_are_not_positive_are_named(unchecked, target, name, bad):
 def test_sources_that_cannot_be_converted_are_named(unchecked, target):
     convert = partial(TARGETS[target][0], tokens=TOKENS)
     dense = GatedRNN(3, 2, recurrence="dense", key=jax.random.key(0))
-    with pytest.raises(InputError, match="the source has a dense recurrence"):
+    with pytest.raises(InputError, match="has a dense recurrence"):
         convert(dense)
     with pytest.raises(InputError, match="the source is a LSTM"):
         convert(LSTM(3, 2, key=jax.random.key(0)))

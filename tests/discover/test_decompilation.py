@@ -53,6 +53,18 @@ def test_hidden_conversion_gives_back_the_attention(corrupted, attention, form, 
     assert found.report.startswith("attention with")
 
 
+def test_branches_of_gates_may_be_exchanged():
+    """Some rows of both gates: memories and queries then stand in either branch."""
+    source = LinearSelfAttention(3, 3, key=KEY)
+    rnn = to_gated_rnn(source)
+    w_in_m, w_in_x, w_out_m, w_out_x = (np.array(w) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x))
+    for m, x in ((w_in_m, w_in_x), (w_out_m, w_out_x)):
+        m[::2], x[::2] = x[::2].copy(), m[::2].copy()
+    found = decompile(GatedRNN.from_weights(rnn.lam, w_in_m, w_in_x, w_out_m, w_out_x, rnn.readout))
+    assert max(found.residual, found.from_degree) < 1e-10
+    assert difference(found.attention, source) < 1e-10
+
+
 @pytest.mark.parametrize("heads", [1, 2])
 def test_eight_features(corrupted, heads):
     source = LinearSelfAttention(8, 8, num_heads=heads, key_size=3, key=KEY)
@@ -127,11 +139,17 @@ def test_rnn_of_no_function_is_no_attention():
     assert not np.any(outputs(found.attention, np.ones((4, 2))))
 
 
+@pytest.mark.parametrize("arguments", [{"time": 0}, {"max_heads": 0}])
+def test_numbers_below_1_are_named(arguments):
+    with pytest.raises(InputError, match=f"{next(iter(arguments))} is 0; it must be at least 1"):
+        decompile(GatedRNN(2, 2, key=KEY), **arguments)
+
+
 def test_what_cannot_be_analysed_is_named(unchecked):
     with pytest.raises(InputError, match="dense"):
         decompile(GatedRNN(2, 2, recurrence="dense", key=KEY))
     rnn = GatedRNN(2, 2, key=KEY)
     with pytest.raises(InputError, match="w_out_x contains nan"):
         decompile(eqx.tree_at(lambda r: r.w_out_x, rnn, rnn.w_out_x.at[0, 0].set(np.nan)))
-    with pytest.raises(InputError, match="lambda contains NaN"):
+    with pytest.raises(InputError, match="lambda contains nan"):
         decompile(eqx.tree_at(lambda r: r.recurrent, rnn, rnn.recurrent.at[0].set(np.nan)))

@@ -184,10 +184,10 @@ def test_dense_recurrence_is_refused():
 def test_weights_that_are_not_finite_are_refused(name, bad):
     weights = dict(zip(["lam", "w_in_m", "w_in_x", "w_out_m", "w_out_x", "readout"], weights_of(RNN), strict=True))
     weights[name] = np.where(np.arange(weights[name].size).reshape(weights[name].shape) == 1, bad, weights[name])
-    with pytest.raises(InputError, match="NaN or infinity"):
+    with pytest.raises(InputError, match=f"{name} contains {bad}"):
         prune(GatedRNN.from_weights(**weights))
 
 
 def test_lambda_of_nan_is_refused():
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError, match="lambda contains nan"):
         prune(eqx.tree_at(lambda rnn: rnn.recurrent, RNN, RNN.recurrent.at[0].set(np.nan)))

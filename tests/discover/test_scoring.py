@@ -81,7 +81,11 @@ def test_roles_are_by_lambda():
     [
         (RNN, LinearSelfAttention(2, 2, key=KEY), "3 features and the attention 2"),
         (DENSE, ATTENTION, "dense"),
-        (eqx.tree_at(lambda rnn: rnn.recurrent, RNN, RNN.recurrent.at[0].set(np.nan)), ATTENTION, "NaN"),
+        (
+            eqx.tree_at(lambda rnn: rnn.recurrent, RNN, RNN.recurrent.at[0].set(np.nan)),
+            ATTENTION,
+            "lambda contains nan",
+        ),
         (eqx.tree_at(lambda rnn: rnn.w_in_m, RNN, RNN.w_in_m.at[0].set(np.nan)), ATTENTION, "(?i)nan"),
         (RNN, eqx.tree_at(lambda a: a.w_v, ATTENTION, ATTENTION.w_v.at[0, 0].set(np.nan)), "(?i)nan"),
     ],

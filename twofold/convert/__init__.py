@@ -1,4 +1,4 @@
-"""Attention, and gated RNNs, into other recurrent networks: one target a file."""
+"""Conversions of attention, and of gated RNNs, into other recurrent networks: one file for each target."""
 
 from .converted import Converted
 from .gated_rnn import to_gated_rnn

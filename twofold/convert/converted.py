@@ -14,8 +14,8 @@ from ..layers import LRU, Layer, Stack
 class Converted(Layer[tuple]):
     """y = W_readout layers(W_in x~): real layers of one architecture between two linear maps.
 
-    x~ = (x, 1) where the source reads a constant 1 and the layers have no biases; where they need no first map,
-    `embedding` is None.
+    x~ is (x, 1), for layers without biases whose source reads a constant 1. `embedding` is None where the layers read the
+    tokens themselves.
     """
 
     embedding: Float[Array, "e in_plus_1"] | None
@@ -24,8 +24,8 @@ class Converted(Layer[tuple]):
     scale: float = eqx.field(static=True)
     """The largest argument of a linearised sigmoid, for tokens within the input bound."""
     error_bound: float = eqx.field(static=True)
-    """No entry of an output is further than this from the source's, for tokens and lengths within the bounds given.
-    Worst-case: errors that are measured are smaller by orders of magnitude."""
+    """No entry of an output differs from the source's entry by more than this, for tokens and lengths within the bounds given.
+    This is the worst case. Measured errors are smaller by orders of magnitude."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Converted(Layer[tuple]):
         - `layers`: the layers of the target architecture, from the first to the last.
         - `readout`: the map behind the last layer.
         - `scale`, `error_bound`: see the fields of the class.
-        - `embedding`: the map in front of the first layer; None if the layers read the tokens themselves.
+        - `embedding`: the map in front of the first layer. It is None if the layers read the tokens themselves.
         """
         dtype = jax.tree.leaves(layers)[0].dtype
         self.embedding = None if embedding is None else jnp.asarray(embedding, dtype)
@@ -61,17 +61,17 @@ class Converted(Layer[tuple]):
 
     @property
     def layers(self) -> int:
-        """How many layers there are between the maps."""
+        """The number of layers between the maps."""
         return len(self.stack.layers)
 
     @property
     def neurons(self) -> int:
-        """Hidden neurons of all layers; a complex one is one."""
+        """The number of hidden neurons of all layers. A complex neuron counts once."""
         return sum(layer.hidden_size if isinstance(layer, LRU) else layer.out_size for layer in self.stack.layers)
 
     @property
     def parameters(self) -> int:
-        """Numbers in all weights, zeros and the two maps included."""
+        """The number of entries in all weights. Zeros and the two maps count too."""
         return sum(x.size for x in jax.tree.leaves(self))
 
     def init_state(self):

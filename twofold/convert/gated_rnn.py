@@ -1,9 +1,8 @@
 """Linear self-attention as one gated linear RNN, exactly, in three forms.
 
-With x~ = (x, 1), a hidden neuron holds the product of two linear functions of the token, (w_m . x~)(w_x . x~): summed over
-time if its lambda is 1 (a memory neuron), of the present token alone if its lambda is 0 (a query neuron, whose second
-factor picks the constant 1). A row of the output gate multiplies two linear functions of the neurons: memories times
-queries.
+With x~ = (x, 1), the input gate gives each hidden neuron a product of two linear functions of the token, (w_m . x~)(w_x . x~).
+A memory neuron has lambda = 1 and sums this product over time. A query neuron has lambda = 0 and holds the product of the
+present token alone; its second factor is the constant 1. A row of the output gate multiplies memories with queries.
 """
 
 import jax.numpy as jnp
@@ -19,16 +18,16 @@ def to_gated_rnn(attention: LinearSelfAttention, form: str = "compact") -> Gated
     **Arguments:**
 
     - `attention`: any shape, any number of heads, any rank.
-    - `form`: for one head of d x d weights,
-        - `"paper"`: d^2 + d hidden neurons, d^2 gate rows (paper A, figure 1);
-        - `"compact"`: d(d+1)/2 + d neurons, d(d+1)/2 rows, for any W_V, singular or not;
-        - `"minimal"`: the fewest memory neurons for these weights. With r_v and r_b the ranks of W_V and W_K^T W_Q, and k
-          the dimension that the row space of the one shares with the column space of the other, there are
-          m = r_v r_b - k(k-1)/2 memory neurons, r_b query neurons and m rows. For several heads these are an upper
-          bound a head, and neurons that serve more than one head are shared.
+    - `form`: the sum that attention is written as. One head of d x d weights takes
+        - in `"paper"`: d^2 + d hidden neurons and d^2 gate rows (paper A, figure 1);
+        - in `"compact"`: d(d+1)/2 + d neurons and d(d+1)/2 rows, for any W_V, singular or not;
+        - in `"minimal"`: the fewest memory neurons for these weights. W_V has rank r_v, and W_K^T W_Q has rank r_b. The row
+          space of the first shares k dimensions with the column space of the second. Then there are
+          m = r_v r_b - k(k-1)/2 memory neurons, r_b query neurons and m rows. With several heads, each head takes at
+          most as many, and heads share the neurons that serve more than one.
 
-    **Returns:** a `GatedRNN` of the attention's dtype; memory neurons come first, then queries. The outputs agree to
-    the rounding of their sums: about 1e-6 relative over 1,000 tokens in float32, 1e-15 in float64.
+    **Returns:** a `GatedRNN` of the attention's dtype. Memory neurons come first, then queries. The outputs agree up to the
+    rounding of their sums: the relative error over 1,000 tokens is about 1e-6 in float32 and 1e-15 in float64.
 
     **Raises:** `InputError` for an unknown form, or weights that are NaN or infinite.
     """

@@ -1,10 +1,10 @@
-"""The growing-state trick of paper A's footnote 1, which a GRU needs if it is not to add up products: how long it lasts.
+"""How long the growing state of paper A's footnote 1 lasts: a GRU can make products with it, for a while.
 
-A GRU's product, z of one factor times h~ of the other, comes with what leaks of the previous state, (1 - z) h. The trick is
-h << h~: let every state grow by a factor G a token, and only a part 1/G of the previous one is in the way. One neuron
-grows by itself, e_t = G e_{t-1} + e_1; a first layer multiplies the tokens by it, a second makes the product m u of two
-linear functions of the token, times e_t. The state leaves tanh's linear range, or with the identity in place of
-tanh the range of the numbers, after about log(range) / log G tokens.
+A GRU makes a product as z h~, where z holds one factor and h~ the other. The previous state leaks into it as (1 - z) h. The
+trick is to make h much smaller than h~. If every state grows by a factor G with each token, only a part 1/G of the previous
+state is in the way. One neuron grows by itself, e_t = G e_{t-1} + e_1. A first layer multiplies the tokens by e_t. A second
+layer makes the product m u e_t, where m and u are linear functions of the token. After about log(range) / log G tokens the
+state leaves tanh's linear range; with the identity in place of tanh, it then leaves the range of the numbers.
 """
 
 import jax
@@ -14,7 +14,8 @@ import numpy as np
 from ..layers import GRU, Stack
 
 SCALE, SMALLEST, OPEN = 1e-4, 1e-300, 100.0
-"""Of the sigmoids' arguments; of the growing neuron's first state, the smallest that float64 keeps all digits of."""
+"""The scale of the sigmoids' arguments; the growing neuron's first state, which float64 still holds with all digits; and the
+bias of a gate that is always open."""
 
 
 def error_by_token(growth: float, tokens: int, seed: int = 0) -> np.ndarray:

@@ -1,19 +1,19 @@
-"""Why no GRU is attention, and the stacks of GRU layers that are, over a given number of tokens.
+"""Why no GRU is attention, and which stacks of GRU layers are attention over a given number of tokens.
 
-A GRU's new state is h' = (1 - z) h + z h~. Paper A (appendix A.3, table 3) finds no conversion: z, near 1/2 where it is
-linear, must be one factor of a product and h~ the other, and then the previous state leaks in. Nor can any stack be
-exact at every length: h mixes values of tanh, so it stays in (-1, 1), while attention's memory grows without bound.
+A GRU's new state is h' = (1 - z) h + z h~. Paper A (appendix A.3, table 3) finds no conversion. To make a product, z must hold
+one factor and h~ the other. But z is near 1/2 where it is linear, so the previous state leaks in. And no stack can be exact
+at every length: h mixes values of tanh, so it stays in (-1, 1), while attention's memory grows without bound.
 
-The paper's footnote adds that with tanh replaced by the identity a growing state can do it. It can in fact with tanh, over
-as many tokens as one likes: a small enough state is in tanh's linear range, and smallness costs no digits. With
-tanh linear, z = 1/2 + e m / 4 and h~ = u + v h, the state is
+The paper's footnote adds that a growing state can do it, if the identity replaces tanh. In fact tanh can do it too, over as
+many tokens as one likes: a small enough state is in tanh's linear range, and smallness costs no digits. Where tanh is
+linear, with z = 1/2 + e m / 4 and h~ = u + v h, the state is
 
     h' = (1 + v)/2 h + u/2 + (e m / 4)(u - (1 - v) h)
 
-- v = 1: h' = h + z u adds up. Two neurons, of m and -m, differ by the sum over time of (e/2) m u.
-- v = -1: the state is u/2, but for what leaks. Of m and -m, the leaks add up to the previous u: the two neurons differ by
-  (e/2) m_t (u_t - u_{t-1}), up to e^2. So where u is the running sum of x, which a layer below holds, this is the gate's
-  product m_t x_t and nothing else. The running sum is the state that grows.
+- With v = 1, h' = h + z u adds up. Two neurons, one with m and one with -m, differ by the sum over time of (e/2) m u.
+- With v = -1, the state is u/2 and what leaks. One neuron with m and one with -m then differ by (e/2) m_t (u_t - u_{t-1}),
+  up to e^2: the leak has taken off the previous u. If u is the running sum of x, which a layer below holds, the difference
+  is the product m_t x_t of a gate and nothing else. The running sum is the state that grows.
 """
 
 from typing import NamedTuple
@@ -23,20 +23,11 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from ..errors import InputError
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import GRU, GatedRNN, LinearSelfAttention
 from .converted import Converted
-from .linearisation import (
-    OPEN,
-    Linearisation,
-    Matrix,
-    Range,
-    inverse,
-    linearisation,
-    products,
-    source_dtype,
-    steadier_first,
-    weights_in_double,
-)
+from .linearisation import OPEN, Linearisation, linearisation, products, steadier_first
+from .ranges import Range, inverse
 from .terms import terms
 
 
@@ -48,12 +39,13 @@ def to_gru(
     scale: float | None = None,
     input_bound: float = 4.0,
 ) -> Converted:
-    """An error, for no GRU computes the function of `source`; with `tokens`, GRU layers that do over so many tokens.
+    """GRU layers that compute the function of `source` over a given number of `tokens`. Without `tokens` it is an error.
 
-    Attention takes three layers, and a gated RNN five, where paper A's table 3 has "-": see this module's docstring.
-    Beyond `tokens` the sums that the layers hold leave tanh's linear range, and the error grows.
+    No GRU computes this function at every length, and paper A's table 3 has no entry here. Over a given number of tokens,
+    three layers are attention and five are a gated RNN: see this module's docstring. Beyond `tokens` the sums that the
+    layers hold leave tanh's linear range, and the error grows.
 
-    **Arguments:** as in `to_lru`, but that `tokens` has no default.
+    **Arguments:** they are those of `to_lru`, but `tokens` has no default.
 
     **Returns:** a `Converted` of the source's dtype. Relative errors are about 1e-9 for attention in float64.
 
@@ -82,7 +74,7 @@ class _Signal(NamedTuple):
 
 
 class _Units(NamedTuple):
-    """Some neurons of a layer, with r = 1 and a diagonal V, and the quantities that they hold."""
+    """Some neurons of a layer with r = 1 and a diagonal V, and the quantities that they hold."""
 
     candidate: Matrix  # (neurons, inputs + 1): U_h and b_h
     v: Matrix  # (neurons,)
@@ -92,9 +84,9 @@ class _Units(NamedTuple):
 
 
 def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
-    """Memories; their running sums; these times the queries."""
+    """The first layer makes memories, the second their running sums, and the third multiplies these with the queries."""
     left, right, queries, mix, readout = terms(attention, form)
-    eps, dtype, ones = limits.eps, source_dtype(attention), np.ones(len(left))
+    eps, dtype, ones = limits.eps, limits.dtype, np.ones(len(left))
     x = _tokens(limits, attention.in_size)
     first, (memories, x) = _layer(
         dtype,
@@ -107,9 +99,9 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
 
 
 def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
-    """Running sums of the tokens; the input gate; the recurrence; running sums of the state; the output gate."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
-    eps, dtype, size = limits.eps, source_dtype(rnn), rnn.in_size + 1
+    """The layers make running sums of the tokens, the input gate, the recurrence, running sums of the state, the output gate."""
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
+    eps, dtype, size = limits.eps, limits.dtype, rnn.in_size + 1
     x = _Signal(np.eye(size), limits.input_range(rnn.in_size).with_constant())
     first, (x, sums) = _layer(dtype, _filter(x, np.zeros(size), limits), _filter(x, np.ones(size), limits))
     m, u = x.mapped(w_in_m, eps), sums.mapped(w_in_x, eps)
@@ -127,14 +119,14 @@ def _tokens(limits: Linearisation, in_size: int) -> _Signal:
 
 
 def _filter(x: _Signal, lam: Matrix, limits: Linearisation) -> _Units:
-    """The sums of lambda^k x_{t-k}: z = 1/2 and v = 2 lambda - 1. With lambda = 0, x itself; with 1, its running sum."""
+    """The sums of lambda^k x_{t-k}, with z = 1/2 and v = 2 lambda - 1. Lambda 0 leaves x itself, lambda 1 its running sum."""
     total = x.range.accumulated(lam, limits.tokens, limits.eps)
     slopes = _tanh_slopes(total.size, limits)
     return _Units(slopes[:, None] * x.w, 2 * lam - 1, 0 * x.w, np.diag(2 * inverse(slopes)), total)
 
 
 def _accumulated_product(m: _Signal, x: _Signal, limits: Linearisation) -> _Units:
-    """The running sums of m x: v = 1."""
+    """The running sums of m x, with v = 1."""
     tokens, ones = limits.tokens, np.ones(len(x.w))
     largest = x.range.accumulated(ones, tokens, limits.eps)
     made = m.range.times(x.range, limits.curvature + limits.rounding(tokens))
@@ -142,7 +134,7 @@ def _accumulated_product(m: _Signal, x: _Signal, limits: Linearisation) -> _Unit
 
 
 def _product(m: _Signal, sums: _Signal, x: Range, limits: Linearisation) -> _Units:
-    """The products m x, where `sums` are the running sums of x: v = -1. What leaks of order e^2 is 3 times the curvature."""
+    """The products m x, with v = -1, where `sums` are the running sums of x. The leak of order e^2 is 3 times the curvature."""
     cancelled = sums.range.size * inverse(x.size)
     made = m.range.times(x, 4 * limits.curvature + limits.rounding(limits.tokens) * cancelled)
     return _gated(m, sums.w, -1.0, sums.range, made, limits)

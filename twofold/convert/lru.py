@@ -6,19 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InputError
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import LRU, GatedRNN, LinearSelfAttention
 from ..layers.lru import Gating
 from .converted import Converted
 from .gated_rnn import to_gated_rnn
-from .linearisation import (
-    Linearisation,
-    Matrix,
-    linearisation,
-    products,
-    source_dtype,
-    steadier_first,
-    weights_in_double,
-)
+from .linearisation import Linearisation, linearisation, products, steadier_first
 from .terms import distinct_memories, terms
 
 
@@ -36,18 +29,19 @@ def to_lru(
     **Arguments:**
 
     - `source`: a `GatedRNN` of diagonal recurrence, or a `LinearSelfAttention` of any shape and number of heads.
-    - `gating`: of the layers. "in-out" takes one layer; "out" two; "in-skip" one for attention and two for a gated RNN.
-    - `form`: of the sum that attention is taken apart into, as in `to_gated_rnn`; without meaning for a gated RNN.
+    - `gating`: where the layers have gates. "in-out" takes one layer, "out" takes two, and "in-skip" takes one for attention
+        and two for a gated RNN.
+    - `form`: the sum that attention is written as, as in `to_gated_rnn`. It has no effect on a gated RNN.
     - `scale`: the largest argument of a sigmoid for tokens within the bounds. The relative error falls with its square
-        until rounding takes over; if not given, it is chosen for the source's dtype, where the two balance.
-    - `input_bound`, `tokens`: the largest |entry| of a token, and the longest sequence, that scale and `error_bound` are
-        made for. Beyond them the error grows gradually.
+        until rounding takes over. If the scale is not given, the two balance for the source's dtype.
+    - `input_bound`, `tokens`: the largest |entry| of a token, and the length of the longest sequence. Scale and `error_bound`
+        are made for these bounds. Beyond them the error grows gradually.
 
-    **Returns:** a `Converted` of the source's dtype. Relative errors are about 1e-10 for attention and 1e-9 for a gated RNN in
-    float64, 1e-4 in float32.
+    **Returns:** a `Converted` of the source's dtype. In float64 relative errors are about 1e-10 for attention and 1e-9 for a
+    gated RNN. In float32 they are about 1e-4.
 
-    **Raises:** `InputError` for an unknown gating or form, a source that is neither, has a dense recurrence or weights that
-    are not finite, and for a scale or bounds that are not positive.
+    **Raises:** `InputError` for an unknown gating or form, for a source of another kind, with a dense recurrence or with weights
+    that are not finite, and for a scale or bounds that are not positive.
     """
     if gating not in get_args(Gating):
         raise InputError(f"unknown gating {gating!r}; the gatings are {', '.join(get_args(Gating))}")
@@ -60,8 +54,8 @@ def to_lru(
 
 
 def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
-    """The two gates of the RNN are the gates of one layer ("in-out"), or of two."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
+    """The two gates of the RNN become the gates of one layer ("in-out"), or of two layers."""
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
     eps, error = limits.eps, limits.curvature + limits.rounding(2)
 
     x = limits.input_range(rnn.in_size).with_constant()
@@ -78,7 +72,7 @@ def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
     kept = lam > 0
     n = len(lam)
     recurrence = (lam[kept], gate_in.undo[kept], np.eye(n)[:, kept], np.where(kept[:, None], 0, gate_in.undo))
-    dtype = source_dtype(rnn)
+    dtype = limits.dtype
     if gating == "in-out":
         layers = [_lru(gating, dtype, recurrence, gate_out[:2], gate_in[:2])]
         last = readout @ gate_out.undo
@@ -96,7 +90,7 @@ def _rnn(rnn: GatedRNN, gating: Gating, limits: Linearisation) -> Converted:
 
 
 def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
-    """Memories by the input gate and the state; queries by the m branch of the output gate, which reads x."""
+    """Input gate and state make the memories. The m branch of the output gate reads x and makes the queries."""
     eps, error = limits.eps, limits.curvature + limits.rounding(2)
     sums = terms(attention, form)
     left, right, memory_mix = distinct_memories(attention, sums, form)
@@ -111,7 +105,7 @@ def _attention_in_skip(attention: LinearSelfAttention, form: str, limits: Linear
     gate_in = products(left, right, limits.slopes(m_in))
     gate_out = products(queries, memory_mix, limits.slopes(q))
     recurrence = lam, gate_in.undo, np.eye(len(lam)), 0 * gate_in.undo
-    layer = _lru("in-skip", source_dtype(attention), recurrence, gate_out[:2], gate_in[:2])
+    layer = _lru("in-skip", limits.dtype, recurrence, gate_out[:2], gate_in[:2])
     return Converted([layer], sums.readout @ gate_out.undo, scale=limits.scale, error_bound=y.error_bound)
 
 

@@ -3,20 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import LSTM, GatedRNN, LinearSelfAttention
 from .converted import Converted
-from .linearisation import (
-    OPEN,
-    Linearisation,
-    Matrix,
-    Range,
-    geometric_sum,
-    inverse,
-    linearisation,
-    source_dtype,
-    steadier_first,
-    weights_in_double,
-)
+from .linearisation import OPEN, Linearisation, linearisation, steadier_first
+from .ranges import Range, geometric_sum, inverse
 from .terms import terms
 
 
@@ -30,15 +21,15 @@ def to_lstm(
 ) -> Converted:
     """LSTM layers that compute the function of `source`, up to the curvature of sigmoid and tanh (paper A, table 4).
 
-    Attention takes one layer: the cell adds up g * c~, the products of values and keys, with f = 1, and the output gate
-    multiplies the queries in. A gated RNN takes two: g * c~ of the first is its input gate and f its lambda; g * c~ of the
-    second is its output gate.
+    Attention takes one layer. With f = 1 its cell adds up g * c~, the products of values and keys. Its output gate multiplies
+    them with the queries. A gated RNN takes two layers. In the first, g * c~ is the input gate and f is lambda. In the second,
+    g * c~ is the output gate.
 
-    **Arguments:** as in `to_lru`; `form` is that of the sum that attention is taken apart into.
+    **Arguments:** they are those of `to_lru`, without `gating`.
 
-    **Returns:** a `Converted` of the source's dtype, with 4 neurons a term of attention, or 2 for each neuron and gate row
-    of a gated RNN. Relative errors are about 1e-8 for attention, where two sigmoids in one product cancel more digits,
-    and 1e-9 for a gated RNN in float64; 1e-4 and 1e-3 in float32.
+    **Returns:** a `Converted` of the source's dtype. It has 4 neurons for each term of attention, and 2 for each neuron and
+    each gate row of a gated RNN. Relative errors in float64 are about 1e-8 for attention, where two sigmoids in one product
+    cancel more digits, and 1e-9 for a gated RNN. In float32 they are about 1e-4 and 1e-3.
 
     **Raises:** `InputError` as `to_lru` does.
     """
@@ -48,7 +39,7 @@ def to_lstm(
 
 
 def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation) -> Converted:
-    """h = o * c, o = 1/2 + q/4, c = sum of (1/2 + v/4) k: four neurons with the signs of q and v leave v k q alone."""
+    """h = o * c with o = 1/2 + q/4 and c = sum of (1/2 + v/4) k. Four neurons with all signs of q and v leave v k q alone."""
     eps = limits.eps
     left, right, queries, mix, readout = terms(attention, form)
     queries = mix @ queries
@@ -61,7 +52,7 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
     signs_v, signs_q = np.array([1, -1, 1, -1]), np.array([1, 1, -1, -1])
     none = np.zeros(4 * len(left))
     layer = _lstm(
-        source_dtype(attention),
+        limits.dtype,
         f=(np.zeros((len(none), attention.in_size)), none + OPEN),
         c=(np.tile(small[:, None] * right, (4, 1)), none),
         g=(np.kron(signs_v[:, None], of_v[:, None] * left), none),
@@ -72,9 +63,9 @@ def _attention(attention: LinearSelfAttention, form: str, limits: Linearisation)
 
 
 def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
-    """g * c~ = (1/2 + m/4) x of two neurons, with the signs of m, leaves m x; so in each layer."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights_in_double(rnn)
-    eps, dtype = limits.eps, source_dtype(rnn)
+    """In each layer g * c~ = (1/2 + m/4) x. Two neurons with both signs of m leave m x alone."""
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
+    eps, dtype = limits.eps, limits.dtype
     x = limits.input_range(rnn.in_size).with_constant()
     m_in, x_in = x.mapped(w_in_m, eps), x.mapped(w_in_x, eps)
     added = m_in.times(x_in, limits.curvature + limits.rounding(limits.tokens))
@@ -84,7 +75,7 @@ def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
     y = m_out.times(x_out, limits.curvature + limits.rounding(2)).mapped(readout, eps)
 
     def layer(w_m, w_x, slopes, small, forget):
-        """The layer of inputs (z, 1), and what makes m x of its neurons."""
+        """The layer that reads (z, 1), and the map from its neurons to m x."""
         m, x = np.kron([[1], [-1]], slopes[:, None] * w_m), np.tile(small[:, None] * w_x, (2, 1))
         made = _lstm(
             dtype,
@@ -107,12 +98,12 @@ def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
 
 
 def _tanh_slopes(z: Range, total: Matrix, eps: float) -> Matrix:
-    """Factors that keep the cell so small that tanh is the identity to rounding. They cancel nothing, so cost nothing."""
+    """Factors that keep the cell so small that tanh is the identity to rounding. They cancel no digits."""
     return eps**0.5 * inverse(z.size * total)
 
 
 def _lstm(dtype, **gates: tuple[Matrix, Matrix]) -> LSTM:
-    """The layer of (U, b) of the gates f, c~, g and o, which do not read h: V = 0."""
+    """The layer with (U, b) for each of the gates f, c~, g and o. They do not read h: V = 0."""
     us, bs = zip(*(gates[name] for name in "fcgo"), strict=True)
     u, b = np.concatenate(us), np.concatenate(bs)
     v = np.zeros((len(b), len(b) // 4))

@@ -1,8 +1,8 @@
-"""Why attention needs as many memory neurons as it does: the best that fewer can do, sought numerically.
+"""Why attention needs as many memory neurons as it does: a numerical search for the best that fewer neurons can do.
 
-What attention remembers of the past is W_V S B, S = sum x x^T: a linear map of the symmetric S, of rank m. Neurons that hold
-quadratic forms of the past tokens, n of them, can tell apart only n dimensions of S; the rest of the map is lost. By
-Eckart and Young no choice of forms leaves less than the m - n smallest singular values.
+Attention remembers W_V S B of the past, where S = sum x x^T. This is a linear map of the symmetric S, with some rank m. If n
+neurons hold quadratic forms of the past tokens, they tell apart only n dimensions of S. The rest of the map is lost. By
+Eckart and Young, no choice of forms loses less than the m - n smallest singular values.
 """
 
 import jax
@@ -10,40 +10,34 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
+from ..forms import attention_weights, coordinates, quadratic_forms, symmetric
 from ..layers import LinearSelfAttention
 
 
 def memory_map(attention: LinearSelfAttention) -> np.ndarray:
-    """The map from S to W_V S B, over all heads: (heads * out * in, in (in + 1) / 2), in an orthonormal basis of S."""
-    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
-    first, second = np.triu_indices(attention.in_size)
-    basis = np.zeros((len(first), attention.in_size, attention.in_size))
-    size = np.where(first == second, 0.5, 0.5**0.5)
-    np.add.at(basis, (np.arange(len(first)), first, second), size)
-    np.add.at(basis, (np.arange(len(first)), second, first), size)
-    images = np.einsum("hoi,nij,hkj,hkl->nhol", w_v, basis, w_k, w_q)
-    return images.reshape(len(first), -1).T
+    """The map from S to W_V S B of all heads, (heads * out * in, in (in + 1) / 2), in an orthonormal basis of S."""
+    weights, d = attention_weights(attention), attention.in_size
+    images = np.einsum("hoi,hjl->holij", weights.w_v, weights.b).reshape(-1, d, d)
+    return coordinates(symmetric(images))
 
 
 def least_loss(attention: LinearSelfAttention, neurons: int) -> float:
-    """The part of the map, by norm, that no forms of so many neurons can hold (Eckart and Young)."""
+    """The part of the map, by norm, that so many neurons lose at least (Eckart and Young)."""
     sizes = np.linalg.svd(memory_map(attention), compute_uv=False)
     return float(np.linalg.norm(sizes[neurons:]) / np.linalg.norm(sizes))
 
 
 def best_fit(attention: LinearSelfAttention, neurons: int, *, starts: int = 4, seed: int = 0) -> float:
-    """The same for the best forms (a . x)(b . x) found, the products that neurons hold, by L-BFGS from random starts."""
+    """The part of the map, by norm, that the best products (a . x)(b . x) lose. L-BFGS seeks them from random starts."""
     if neurons == 0:
         return 1.0
     image, d = memory_map(attention), attention.in_size
-    first, second = np.triu_indices(d)
-    size = np.where(first == second, 0.5, 0.5**0.5)
 
     @jax.jit
     @jax.value_and_grad
     def loss(flat):
         a, b = flat.reshape(2, neurons, d)
-        forms = (a[:, first] * b[:, second] + a[:, second] * b[:, first]) * size
+        forms = coordinates(quadratic_forms(a, b))
         forms = forms / jnp.linalg.norm(forms, axis=1, keepdims=True)
         held = forms.T @ jnp.linalg.solve(forms @ forms.T + 1e-14 * jnp.eye(neurons), forms @ image.T)
         return jnp.sum((image.T - held) ** 2) / np.sum(image**2)

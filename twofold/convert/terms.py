@@ -2,8 +2,8 @@
 
     y_t = sum over rows r of readout_r [sum_{s<=t} (left_r . x_s)(right_r . x_s)] (query_r . x_t)
 
-A memory is the sum over time of one product of two linear functions of the token, which is what input gates, or the
-gates of an LSTM, can make; an output gate multiplies it with a query. The fewer rows, the smaller the network.
+A memory is the sum over time of a product of two linear functions of the token. Input gates can make such products, and so can
+the gates of an LSTM. An output gate multiplies the memory with a query. The fewer rows, the smaller the network.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,19 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import block_diag, qr
+from scipy.linalg import block_diag
 
 from ..errors import InputError
+from ..forms import (
+    AttentionWeights,
+    Matrix,
+    attention_weights,
+    coordinates,
+    quadratic_forms,
+    rounding,
+    spanning_subset,
+)
 from ..layers import LinearSelfAttention
-
-Matrix = np.ndarray
 
 
 class Terms(NamedTuple):
@@ -30,44 +37,30 @@ class Terms(NamedTuple):
 
 
 def terms(attention: LinearSelfAttention, form: str) -> Terms:
-    """The terms of a layer in one of the `FORMS`. **Raises:** `InputError` for an unknown form or weights not finite."""
+    """The terms of a layer in one of the `FORMS`.
+
+    **Raises:** `InputError` for an unknown form, and for weights that are not finite.
+    """
     if form not in FORMS:
         raise InputError(f"unknown form {form!r}; the forms are {', '.join(FORMS)}")
-    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
-    for name, w in (("w_v", w_v), ("w_k", w_k), ("w_q", w_q)):
-        if not np.all(np.isfinite(w)):
-            raise InputError(f"{name} contains {w[~np.isfinite(w)][0]}; only finite weights can be converted")
-    return FORMS[form](w_v, w_k, w_q, float(jnp.finfo(attention.w_v.dtype).eps))
+    return FORMS[form](attention_weights(attention), float(jnp.finfo(attention.w_v.dtype).eps))
 
 
 def distinct_memories(attention: LinearSelfAttention, sums: Terms, form: str) -> tuple[Matrix, Matrix, Matrix]:
-    """(left, right) of memories that span those of all rows, and each row's memory as a mixture of these.
+    """(left, right) of memories that span the memories of all rows, and the memory of each row as a mixture of these.
 
-    Heads share memories, but in the paper's form, which has one for each row.
+    Heads share memories. In the paper's form they do not: it has one memory for each row.
     """
     if form == "paper":
         return sums.left, sums.right, np.eye(len(sums.left))
-    products = np.einsum("mi,mj->mij", sums.left, sums.right)
-    symmetric = (products + np.swapaxes(products, 1, 2)).reshape(len(products), attention.in_size**2)
-    chosen, mixture = spanning_subset(symmetric, float(jnp.finfo(attention.w_v.dtype).eps))
+    forms = coordinates(quadratic_forms(sums.left, sums.right))
+    chosen, mixture = spanning_subset(forms, float(jnp.finfo(attention.w_v.dtype).eps))
     return sums.left[chosen], sums.right[chosen], mixture
 
 
-def spanning_subset(rows: Matrix, eps: float) -> tuple[Matrix, Matrix]:
-    """Indices of independent rows that span all, and all rows as mixtures of these."""
-    if not len(rows):
-        return np.arange(0), np.eye(0)
-    triangle, order = qr(rows.T, mode="r", pivoting=True)
-    remainders = np.abs(np.diag(triangle))
-    rank = np.sum(remainders > _tolerance(rows, eps) * np.max(remainders, initial=0.0))
-    if rank == len(rows):
-        return np.arange(rank), np.eye(rank)
-    chosen = np.sort(order[:rank])
-    return chosen, np.linalg.lstsq(rows[chosen].T, rows.T, rcond=None)[0].T
-
-
-def _paper(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
-    """One memory for every entry (i, j) of every head's v k^T; row (i, j) multiplies it with query j."""
+def _paper(weights: AttentionWeights, eps: float) -> Terms:
+    """There is one memory for every entry (i, j) of every head's v k^T. Row (i, j) multiplies it with query j."""
+    w_v, w_k, w_q = weights
     heads, d_v, d_k = len(w_v), w_v.shape[1], w_k.shape[1]
     rows = heads * d_v * d_k
     return Terms(
@@ -79,26 +72,26 @@ def _paper(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
     )
 
 
-def _compact(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
-    """y = sum over heads of W_V S (B x), with S = sum x x^T and B = W_K^T W_Q: S q in the d(d+1)/2 terms it needs."""
-    heads, _, d = w_v.shape
+def _compact(weights: AttentionWeights, eps: float) -> Terms:
+    """y = sum over heads of W_V S (B x), with S = sum x x^T and B = W_K^T W_Q. S q takes d(d+1)/2 terms."""
+    heads, _, d = weights.w_v.shape
     left, right, in_row = _symmetric_product(d)
     return Terms(
         left=np.tile(left, (heads, 1)),
         right=np.tile(right, (heads, 1)),
-        queries=np.concatenate(_bilinear(w_k, w_q)),
+        queries=np.concatenate(weights.b),
         mix=np.kron(np.eye(heads), in_row),
-        readout=np.concatenate([w @ in_row.T for w in w_v], 1),
+        readout=np.concatenate([w @ in_row.T for w in weights.w_v], 1),
     )
 
 
-def _minimal(w_v: Matrix, w_k: Matrix, w_q: Matrix, eps: float) -> Terms:
-    """W_V = P L and B = U R in bases that share what they can: y = sum over heads of P (L S U) (R x).
+def _minimal(weights: AttentionWeights, eps: float) -> Terms:
+    """y = sum over heads of P (L S U) (R x), with W_V = P L and B = U R in bases that share as many directions as they can.
 
-    L S U is symmetric where L and U share directions, so `compact`'s trick applies to that corner; its other entries take
-    one term each.
+    L S U is symmetric where L and U share directions. This corner takes as few terms as S q does in `compact`. The other
+    entries take one term each.
     """
-    parts = [_minimal_head(v, b, eps) for v, b in zip(w_v, _bilinear(w_k, w_q), strict=True)]
+    parts = [_minimal_head(v, b, eps) for v, b in zip(weights.w_v, weights.b, strict=True)]
     left, right, queries, mixes, readouts = zip(*parts, strict=True)
     chosen, mixture = spanning_subset(np.concatenate(queries), eps)
     return Terms(
@@ -127,25 +120,22 @@ def _minimal_head(v: Matrix, b: Matrix, eps: float) -> Terms:
     )
 
 
-FORMS: dict[str, Callable[[Matrix, Matrix, Matrix, float], Terms]] = {
+FORMS: dict[str, Callable[[AttentionWeights, float], Terms]] = {
     "paper": _paper,
     "compact": _compact,
     "minimal": _minimal,
 }
-"""The sums by name."""
-
-
-def _bilinear(w_k: Matrix, w_q: Matrix) -> Matrix:
-    """B = W_K^T W_Q of every head."""
-    return np.einsum("hki,hkj->hij", w_k, w_q)
+"""The ways to write attention as a sum, by name."""
 
 
 def _symmetric_product(d: int) -> tuple[Matrix, Matrix, Matrix]:
     """S q for the symmetric S = sum x x^T, in d(d+1)/2 terms instead of d^2.
 
-    The term (sum x_i x_j)(q_i + q_j) of a pair i < j serves rows i and j of S q alike. What it adds too much to row i,
-    (sum x_i x_j) q_i, is taken off the row's own term, (sum x_i (x_i - sum_{j != i} x_j)) q_i. Returns the left and the
-    right factor of each term, (terms, d), and which rows of S q it belongs to, (terms, d).
+    The term (sum x_i x_j)(q_i + q_j) of a pair i < j serves the rows i and j of S q. It adds (sum x_i x_j) q_i too much to
+    row i. The row's own term, (sum x_i (x_i - sum_{j != i} x_j)) q_i, takes this off again.
+
+    **Returns:** the left and the right factor of each term, (terms, d) each, and the rows of S q that the term belongs to,
+    (terms, d).
     """
     first, second = np.triu_indices(d)
     of_index = np.eye(d)
@@ -155,23 +145,18 @@ def _symmetric_product(d: int) -> tuple[Matrix, Matrix, Matrix]:
 
 
 def _shared_bases(v: Matrix, b: Matrix, eps: float) -> tuple[Matrix, Matrix, int]:
-    """Orthonormal bases, as rows, of the row space of v and the column space of b, whose first `shared` vectors coincide."""
+    """Orthonormal bases, as rows, of the row space of v and of the column space of b. Their first `shared` vectors coincide."""
     basis_v, basis_b = _row_basis(v, eps), _row_basis(b.T, eps)
     left, _, right = np.linalg.svd(basis_v @ basis_b.T)
     basis_v, basis_b = left.T @ basis_v, right @ basis_b
     pairs = min(len(basis_v), len(basis_b))
     # Principal vectors: each pair at an angle whose sine is the part of one that lies outside the other.
     gaps = np.linalg.norm(basis_b[:pairs] - basis_v[:pairs], axis=1)
-    shared = int(np.sum(gaps <= _tolerance(v, eps)))
+    shared = int(np.sum(gaps <= rounding(v, eps)))
     basis_b[:shared] = basis_v[:shared]
     return basis_v, basis_b, shared
 
 
 def _row_basis(w: Matrix, eps: float) -> Matrix:
     _, sizes, basis = np.linalg.svd(w, full_matrices=False)
-    return basis[sizes > _tolerance(w, eps) * np.max(sizes, initial=0.0)]
-
-
-def _tolerance(w: Matrix, eps: float) -> float:
-    """Relative size below which a direction is rounding of the weights."""
-    return 8 * max(w.shape) * eps
+    return basis[sizes > rounding(w, eps) * np.max(sizes, initial=0.0)]

@@ -1,4 +1,4 @@
-"""Recurrent networks into attention: decompilation, pruning, scores, polynomials."""
+"""How to find attention inside recurrent networks: decompilation, pruning, fine-tuning, scores, polynomials."""
 
 from .decompilation import Discovery, decompile
 from .finetuning import Finetuned, finetune

@@ -1,4 +1,4 @@
-"""The attention layer that a gated RNN implements, with what it leaves unexplained: the inverse of `to_gated_rnn`."""
+"""The attention layer that a gated RNN implements, and what it leaves unexplained: the inverse of `to_gated_rnn`."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..errors import InputError
+from ..forms import GatedRNNWeights, Matrix, cubic_form, gated_rnn_weights, symmetric
 from ..layers import GatedRNN, LinearSelfAttention
-from .scoring import neuron_roles
+from ..layers.layer import check_sizes
+from .heads import fitted_heads
+from .scoring import Roles, neuron_roles
 
-Matrix = np.ndarray
 MATCH = 0.1
 """A residual up to this is reported as attention."""
 
@@ -22,18 +23,23 @@ class Discovery(NamedTuple):
     attention: LinearSelfAttention
     """The nearest attention layer."""
     residual: float
-    """|rnn(x) - attention(x)| / |rnn(x)| over random unit Gaussian sequences: 0 is attention, 1 nothing of it."""
+    """|rnn(x) - attention(x)| / |rnn(x)| over random unit Gaussian sequences. It is 0 for attention, and near 1 for
+    a network that has nothing of attention."""
     from_lambda: float
-    """How far the outputs would move, in the same unit, were each lambda put to 0 or 1 if near to it, and dropped if not."""
+    """How far the outputs would move, in the same unit, if each lambda near to 0 or 1 were put there, and the neurons of all
+    other lambdas were dropped."""
     from_degree: float
-    """How large then are all terms but memories of second degree times queries of first degree."""
+    """How large all other terms would then be, beside memories of second degree times queries of first degree."""
     from_rank: float
-    """How far the heads of `attention` are from the nearest sum of such terms."""
+    """How far the heads of `attention` are from the sum of such terms that is nearest to the network."""
     parts: "Parts"
     """What `error_bound` needs."""
+    tokens: int
+    """The length of the sequences that the residual and its causes are measured over. The residual of a lambda that is near
+    to 1, but not 1, grows with the length: give `decompile` the `time` that counts for you."""
 
     def error_bound(self, norm: float, tokens: int) -> float:
-        """The most that |rnn(x) - attention(x)| can be for tokens up to this norm, at any of so many tokens."""
+        """The most that |rnn(x) - attention(x)| can be at any of so many tokens, where no token has a larger norm than `norm`."""
         return self.parts.error_bound(norm, tokens)
 
     @property
@@ -42,79 +48,76 @@ class Discovery(NamedTuple):
         heads = self.attention.num_heads
         verdict = f"attention with {heads} head{'s' * (heads > 1)}" if self.residual <= MATCH else "not attention"
         return (
-            f"{verdict}: relative residual {self.residual:.1e}. Putting every lambda to 0 or 1 would move the outputs"
-            f" by {self.from_lambda:.1e}; terms of other degrees then are {self.from_degree:.1e};"
+            f"{verdict}: relative residual {self.residual:.1e} over {self.tokens} tokens. Putting every lambda to 0 or 1"
+            f" would move the outputs by {self.from_lambda:.1e}; terms of other degrees then are {self.from_degree:.1e};"
             f" the heads miss {self.from_rank:.1e}."
         )
 
 
 class Parts(NamedTuple):
-    """A gated RNN's function: what is attention, and what is not."""
+    """The function of a gated RNN, split into the part that attention can be and all other parts."""
 
     cubic: Float[Matrix, "out d d d"]
-    """A: y_o = sum A_oabk S_ab x_k, symmetric in a and b. The terms that attention can be."""
+    """A of the terms that attention can be, y_o = sum A_oabk S_ab x_k. It is symmetric in a and b."""
     fitted: Float[Matrix, "out d d d"]
-    """That of the fitted heads."""
+    """A of the fitted heads."""
     others: dict[str, Float[Matrix, "out v v v v"]]
-    """All other terms by what their two quadratic factors sum over: "now" (the present token) or "past" (all tokens)."""
-    rnn: GatedRNN
-    snapped: Float[Matrix, " n"]
-    """lambda with those near 0 and 1 put there, and NaN for the others."""
+    """All other terms, by what their two quadratic factors sum over: the present token ("now") or all tokens ("past")."""
+    weights: GatedRNNWeights
+    ideal: GatedRNNWeights
+    """The weights where each lambda near to 0 or 1 is put there, and where nothing reads the other neurons."""
 
     def error_bound(self, norm: float, tokens: int) -> float:
         size = norm**2 + 1
         power = {"past, past": 2, "past, now": 1, "now, now": 0}
         wrong = sum(np.linalg.norm(part) * size**2 * tokens ** power[kind] for kind, part in self.others.items())
         rank = np.linalg.norm(self.cubic - self.fitted) * norm**3 * tokens
-        lam, *weights = _weights(self.rnn)
-        w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-        lags = np.arange(tokens)[:, None]
-        snapped = np.nan_to_num(self.snapped)
-        added = np.linalg.norm(w_in_m, axis=1) * np.linalg.norm(w_in_x, axis=1) * size
-        h = added * np.sum(np.maximum(lam**lags, snapped**lags), 0)
-        # Neurons of other lambdas are left out altogether.
-        off = added * np.where(
-            np.isnan(self.snapped), np.sum(lam**lags, 0), np.sum(np.abs(lam**lags - snapped**lags), 0)
-        )
-        moved = (abs(w_out_m) @ off) * (abs(w_out_x) @ h) + (abs(w_out_m) @ h) * (abs(w_out_x) @ off)
-        return float(wrong + rank + np.linalg.norm(abs(readout) @ moved))
+        lam, w_in_m, w_in_x, *gate, readout = self.weights
+        lags, added = np.arange(tokens)[:, None], np.linalg.norm(w_in_m, axis=1) * np.linalg.norm(w_in_x, axis=1) * size
+        decays, ideal_decays = lam**lags, self.ideal.lam**lags
+        h = added * np.sum(np.maximum(decays, ideal_decays), 0)
+        off = added * np.sum(np.abs(decays - ideal_decays), 0)
+        # A branch moves by what its neurons are off. Where it no longer reads a neuron, it moves by all that this one held.
+        m, x = ((abs(w) @ h, abs(v) @ off + abs(w - v) @ h) for w, v in zip(gate, self.ideal[3:5], strict=True))
+        return float(wrong + rank + np.linalg.norm(abs(readout) @ (m[0] * x[1] + m[1] * x[0])))
 
 
 def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, seed: int = 0) -> Discovery:
     """The linear self-attention layer nearest to the function of a gated RNN, and how near that is.
 
-    With lambda 0 or 1, the outputs are a polynomial in the present token and in sums over all tokens. Its part of a
-    memory of second degree times a query of first degree, y_o = sum A_oabk S_ab x_k with S_t = sum_{s<=t} x_s x_s^T, is what
-    attention can be. What that leaves is regressed on the same products, so that lambdas near to 0 and 1 count as far as they
-    act alike; and the sum is fitted by heads, A_oabk = sum over heads of W_V_oa B_bk, symmetric in a and b, with
-    B = W_K^T W_Q. Whatever mixture of neurons and gate rows the RNN computes it with does not matter.
+    With lambda 0 or 1, the outputs are a polynomial in the present token and in sums over all tokens. Attention can be one
+    part of it: memories of second degree times queries of first degree, y_o = sum A_oabk S_ab x_k with
+    S_t = sum_{s<=t} x_s x_s^T. The rest of the outputs is regressed on the same products, so that a lambda near to 0 or 1
+    counts as far as it acts like 0 or 1. Then heads are fitted to A: A_oabk = sum over heads of W_V_oa B_bk, symmetric in a
+    and b, with B = W_K^T W_Q. It does not matter with which mixture of neurons and gate rows the RNN computes the function.
 
     **Arguments:**
 
-    - `max_heads`: most heads to fit; `in_size` if not given. There are as many as lower the residual by a factor of 3 each, until
-        what is left is no more than the other causes leave, or rounding.
-    - `time`, `seed`: length and seed of the random sequences that residuals are measured over.
+    - `max_heads`: the most heads to fit. If it is not given, it is `in_size`, or fewer where these would have more than 2,000
+        weights. The fewest heads are taken that miss no more than the other causes do, or rounding. If even `max_heads` miss
+        more, the fewest are taken that come within a factor of 3 of the best fit.
+    - `time`, `seed`: the length and the seed of the random sequences that residuals are measured over.
 
-    **Returns:** a `Discovery`. For a converted attention layer the residual is that of rounding; a network that is not
-    attention has one near 1, and a report that says so.
+    **Returns:** a `Discovery`. The residual of a converted attention layer is rounding. The residual of a network that is not
+    attention is near 1, and the report says so.
 
-    **Raises:** `InputError` for a dense recurrence, and for weights that are not finite.
+    **Raises:** `InputError` for any other layer, for a dense recurrence, for weights that are not finite, and for numbers
+    below 1.
     """
-    roles = neuron_roles(rnn)
-    lam, *weights = _weights(rnn)
-    for name, w in zip(("w_in_m", "w_in_x", "w_out_m", "w_out_x", "readout"), weights, strict=True):
-        if not np.all(np.isfinite(w)):
-            raise InputError(f"{name} contains {w[~np.isfinite(w)][0]}; only finite weights can be analysed")
-    snapped = np.where(roles.memory, 1.0, np.where(roles.forget, 0.0, np.nan))
+    check_sizes(time=time, max_heads=1 if max_heads is None else max_heads)
+    roles, weights = neuron_roles(rnn), gated_rnn_weights(rnn)
+    kept = ~roles.other
+    ideal = weights._replace(
+        lam=np.where(roles.memory, 1.0, 0.0), w_out_m=weights.w_out_m * kept, w_out_x=weights.w_out_x * kept
+    )
     d, eps = rnn.in_size, float(jnp.finfo(rnn.readout.dtype).eps)
-    others = _terms(weights, roles.memory, roles.forget)
+    others = _terms(weights, roles)
     mixed = others["past, now"]
     cubic = mixed[:, :d, :d, :d, d] + mixed[:, :d, :d, d, :d]
     mixed[:, :d, :d, :d, d] = mixed[:, :d, :d, d, :d] = 0
 
     xs = np.asarray(jax.random.normal(jax.random.key(seed), (64, time, d)), np.float64)
-    truth = _outputs(lam, weights, xs)
-    idealised = _outputs(snapped, weights, xs)
+    truth, idealised = weights.outputs(xs), ideal.outputs(xs)
     size = max(float(np.linalg.norm(truth)), np.finfo(float).tiny)
     share = _cubic_outputs(cubic, xs)
     from_lambda = float(np.linalg.norm(truth - idealised)) / size
@@ -122,8 +125,8 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     nearest = cubic + _regression(truth - share, xs)
     nearest_share = _cubic_outputs(nearest, xs)
     noise = max(float(np.linalg.norm(truth - nearest_share)) / size, 100 * eps)
-    w_v, b = _fitted_heads(nearest, d if max_heads is None else max_heads, noise)
-    fitted = _symmetric(np.einsum("hoa,hbk->oabk", w_v, b))
+    w_v, b = fitted_heads(nearest, max_heads, noise)
+    fitted = cubic_form(w_v, b)
     explained = _cubic_outputs(fitted, xs)
     return Discovery(
         _attention(w_v, b, eps, rnn.readout.dtype),
@@ -131,48 +134,23 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
         from_lambda=from_lambda,
         from_degree=from_degree,
         from_rank=float(np.linalg.norm(nearest_share - explained)) / size,
-        parts=Parts(cubic, fitted, others, rnn, snapped),
+        parts=Parts(cubic, fitted, others, weights, ideal),
+        tokens=time,
     )
 
 
-def _weights(rnn: GatedRNN) -> list[Matrix]:
-    names = ("lam", "w_in_m", "w_in_x", "w_out_m", "w_out_x", "readout")
-    return [np.asarray(getattr(rnn, name), np.float64) for name in names]
-
-
-def _terms(weights, memory, forget) -> dict[str, Matrix]:
-    """The outputs as 4-linear forms in x~ = (x, 1), two arguments for each of two neurons, by the neurons' roles."""
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    forms = np.einsum("na,nb->nab", w_in_m, w_in_x)
-    forms = (forms + np.swapaxes(forms, 1, 2)) / 2
-    (past_m, past_x), (now_m, now_x) = (
-        [np.tensordot(w[:, role], forms[role], 1) for w in (w_out_m, w_out_x)] for role in (memory, forget)
-    )
-
-    def product(a, b):
-        return np.einsum("og,gab,gcd->oabcd", readout, a, b, optimize=True)
-
+def _terms(weights: GatedRNNWeights, roles: Roles) -> dict[str, Matrix]:
+    """The outputs as 4-linear forms in x~ = (x, 1), by the roles of the two neurons that take two arguments each."""
+    (past_m, past_x), (now_m, now_x) = weights.branches(roles.memory), weights.branches(roles.forget)
     return {
-        "past, past": product(past_m, past_x),
-        "past, now": product(past_m, now_x) + product(past_x, now_m),
-        "now, now": product(now_m, now_x),
+        "past, past": weights.product(past_m, past_x),
+        "past, now": weights.product(past_m, now_x) + weights.product(past_x, now_m),
+        "now, now": weights.product(now_m, now_x),
     }
 
 
-def _outputs(lam: Matrix, weights, xs: Matrix) -> Matrix:
-    """Those of the RNN with the given lambda; neurons of NaN are left out."""
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    used = ~np.isnan(lam)
-    ones = np.ones((*xs.shape[:2], 1))
-    tokens = np.concatenate([xs, ones], 2)
-    h = (tokens @ w_in_m[used].T) * (tokens @ w_in_x[used].T)
-    for t in range(1, xs.shape[1]):
-        h[:, t] += lam[used] * h[:, t - 1]
-    return ((h @ w_out_m[:, used].T) * (h @ w_out_x[:, used].T)) @ readout.T
-
-
 def _cubic_outputs(cubic: Matrix, xs: Matrix) -> Matrix:
-    """sum A_oabk S_ab x_k."""
+    """The outputs sum A_oabk S_ab x_k over sequences of tokens."""
     out, d = len(cubic), cubic.shape[1]
     s = np.cumsum(np.einsum("nta,ntb->ntab", xs, xs), 1).reshape(*xs.shape[:2], d * d)
     maps = (s @ cubic.reshape(out, d * d, d).transpose(1, 0, 2).reshape(d * d, out * d)).reshape(*xs.shape[:2], out, d)
@@ -180,7 +158,7 @@ def _cubic_outputs(cubic: Matrix, xs: Matrix) -> Matrix:
 
 
 def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
-    """The symmetric A whose sum A_oabk S_ab x_k is nearest to these outputs."""
+    """The symmetric A for which sum A_oabk S_ab x_k is nearest to these outputs."""
     d, out = xs.shape[2], outputs.shape[2]
     first, second = np.triu_indices(d)
     s = np.cumsum(xs[..., first] * xs[..., second], 1)
@@ -188,87 +166,11 @@ def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
     found = np.linalg.lstsq(features, outputs.reshape(-1, out), rcond=None)[0].T.reshape(out, len(first), d)
     tensor = np.zeros((out, d, d, d))
     tensor[:, first, second] = found
-    return _symmetric(tensor)
-
-
-def _symmetric(tensor: Matrix) -> Matrix:
-    return (tensor + np.swapaxes(tensor, 1, 2)) / 2
-
-
-def _fitted_heads(cubic: Matrix, max_heads: int, noise: float) -> tuple[Matrix, Matrix]:
-    """(W_V, B) of as many heads as the tensor needs."""
-    size = np.linalg.norm(cubic)
-    best = _fit(cubic, 1)
-    left = _misfit(cubic, best)
-    for heads in range(2, max_heads + 1):
-        if left <= noise * size:
-            break
-        more = _fit(cubic, heads)
-        less_left = _misfit(cubic, more)
-        if less_left > left / 3:
-            break
-        best, left = more, less_left
-    return best
-
-
-def _misfit(cubic: Matrix, heads: tuple[Matrix, Matrix]) -> float:
-    return float(np.linalg.norm(cubic - _symmetric(np.einsum("hoa,hbk->oabk", *heads))))
-
-
-def _fit(cubic: Matrix, heads: int) -> tuple[Matrix, Matrix]:
-    """Least squares: a spectral start, alternating steps, and Levenberg-Marquardt steps on all weights together."""
-    out, d = cubic.shape[:2]
-    size = np.linalg.norm(cubic) or 1.0
-    target = cubic.ravel() / size
-    # Were it not for the symmetry, the tensor would be a matrix of as many ranks as heads, (o, a) x (b, k).
-    left, values, right = np.linalg.svd(target.reshape(out * d, d * d), full_matrices=False)
-    root = np.sqrt(values[:heads])
-    w_v, b = (left[:, :heads] * root).T.reshape(heads, out, d), (root[:, None] * right[:heads]).reshape(heads, d, d)
-    for _ in range(10):
-        b = _solved(_by_b(w_v, d), target).reshape(heads, d, d)
-        w_v = _solved(_by_v(b, out), target).reshape(heads, out, d)
-
-    def misses(w_v, b):
-        return target - _symmetric(np.einsum("hoa,hbk->oabk", w_v, b)).ravel()
-
-    missed, damping = misses(w_v, b), 1e-3
-    for _ in range(200):
-        step = _solved(np.concatenate([_by_v(b, out), _by_b(w_v, d)], 1), missed, damping)
-        trial = w_v + step[: w_v.size].reshape(w_v.shape), b + step[w_v.size :].reshape(b.shape)
-        missed_then = misses(*trial)
-        gained = np.linalg.norm(missed) - np.linalg.norm(missed_then)
-        if gained > 0:
-            (w_v, b), missed, damping = trial, missed_then, damping / 10
-        else:
-            damping *= 10
-        if gained <= 1e-16 and (damping > 1 or gained > 0):
-            break
-    return w_v * size, b
-
-
-def _solved(matrix: Matrix, target: Matrix, damping: float = 0.0) -> Matrix:
-    """Least squares by the normal equations: exact enough, as every step starts from what is left."""
-    normal = matrix.T @ matrix
-    ridge = (damping + 1e-14) * (np.trace(normal) / len(normal) + np.finfo(float).tiny)
-    return np.linalg.solve(normal + ridge * np.eye(len(normal)), matrix.T @ target)
-
-
-def _by_b(w_v: Matrix, d: int) -> Matrix:
-    """The tensor's derivative in B: (out d d d, heads d d)."""
-    heads, out, _ = w_v.shape
-    one = np.einsum("hoa,bc,kl->oabkhcl", w_v, np.eye(d), np.eye(d))
-    return _symmetric(one).reshape(out * d**3, heads * d * d)
-
-
-def _by_v(b: Matrix, out: int) -> Matrix:
-    """Its derivative in W_V: (out d d d, heads out d)."""
-    heads, d, _ = b.shape
-    one = np.einsum("op,ac,hbk->oabkhpc", np.eye(out), np.eye(d), b)
-    return _symmetric(one).reshape(out * d**3, heads * out * d)
+    return symmetric(tensor)
 
 
 def _attention(w_v: Matrix, b: Matrix, eps: float, dtype) -> LinearSelfAttention:
-    """B = W_K^T W_Q of the fewest rows, shared evenly between the two."""
+    """The layer with B = W_K^T W_Q. W_K and W_Q have as few rows as possible, of equal size."""
     left, values, right = np.linalg.svd(b)
     rank = max(int(np.max(np.sum(values > 100 * eps * values.max(initial=0.0), 1))), 1)
     root = np.sqrt(values[:, :rank, None])

@@ -8,24 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from scipy import linalg
 
 from ..errors import InputError
+from ..forms import GatedRNNWeights, check_finite, gated_rnn_weights
 from ..layers import GatedRNN
-from ..layers.layer import Layer
+from ..layers.layer import Layer, check_sizes
 from ..scan import linear_scan
-from .scoring import neuron_roles
 
 EXACT = 1e-26
-"""A loss this small, relative to the target's mean square, is that of rounding."""
+"""A loss this small, relative to the target's mean square, is nothing but rounding."""
 RESIDUALS = 3
-"""Outputs to match for each parameter."""
+"""The number of outputs to match for each parameter."""
 MOST_PARAMETERS = 10_000
-"""Their normal equations take 0.8 GB, the Jacobian three times as much."""
+"""The normal equations of so many parameters take 0.8 GB, and the Jacobian takes three times as much."""
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e10
-"""Relative to the diagonal of the normal equations: what keeps them definite, and where no step lowers the loss."""
+"""The damping relative to the diagonal of the normal equations. The least keeps them definite. Beyond the most, no step lowers
+the loss any more."""
 
 
 class Finetuned(NamedTuple):
@@ -33,42 +34,54 @@ class Finetuned(NamedTuple):
 
     network: GatedRNN
     losses: Float[np.ndarray, " steps_plus_1"]
-    """Half the mean squared error on the sequences trained on: at the start, and after every step."""
+    """Half the mean squared error on the sequences trained on, at the start and after every step."""
     seconds: Float[np.ndarray, " steps_plus_1"]
-    """When that was reached."""
+    """The time at which each loss was reached."""
+    all_losses: tuple[Float[np.ndarray, " steps_of_start_plus_1"], ...]
+    """The losses of every start that was trained; `losses` is the one that ends lowest."""
 
 
 def finetune(
-    rnn: GatedRNN, target: Layer, *, steps: int = 100, time: int = 8, seed: int = 0, progress: bool = False
+    rnn: GatedRNN,
+    target: Layer,
+    *,
+    steps: int = 100,
+    starts: int = 1,
+    time: int = 8,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Finetuned:
     """Bring the function of a gated RNN to that of `target`, from pruned weights or from random ones.
 
-    Levenberg-Marquardt steps in float64 over all weights, with lambda kept in [0, 1] by an active set: so it ends at
-    exactly 0 and 1 where these are best. They match all outputs on a fixed set of random unit Gaussian sequences, three
-    outputs for each parameter; where the target can be reached the error falls to that of rounding, on all sequences.
-    A step takes seconds for 3,000 parameters and grows with their third power.
+    Levenberg-Marquardt steps in float64 move all weights together. An active set keeps lambda in [0, 1], so that it ends at
+    exactly 0 and 1 where these are best. The steps match all outputs on a fixed set of random unit Gaussian sequences, with
+    three outputs for each parameter. If the network can be the target, the error falls to rounding, on all sequences. A
+    step takes seconds for 3,000 parameters, and its time grows with their third power.
 
     **Arguments:**
 
-    - `steps`: the most to take; fewer if the loss is that of rounding, or no step lowers it.
-    - `time`, `seed`: length and seed of the sequences.
+    - `rnn`: the network to start from. `target`: a layer of the same sizes.
+    - `steps`: the most steps to take from one start. They end early if the loss is nothing but rounding, or no step lowers it.
+    - `starts`: the most networks to train. Random weights get stuck now and then, so it pays to begin several. The first start
+        is `rnn`, and the others are random networks of its sizes. No further one is begun once the loss is nothing but
+        rounding.
+    - `time`, `seed`: the length of the sequences, and the seed of sequences and further starts.
+    - `progress`: whether to show a progress bar for each start.
 
-    **Returns:** the network, in the dtype of `rnn`, and how the loss fell.
+    **Returns:** the network of the best start, in the dtype of `rnn`, and how the losses fell.
 
-    **Raises:** `InputError` if sizes differ, for a dense recurrence, for weights that are not finite, and for more than
-    10,000 of them: prune the network first.
+    **Raises:** `InputError` if sizes differ, for numbers below 1, for any other network than a diagonal `GatedRNN`, for weights
+    that are not finite, and for more than 10,000 weights: prune the network first.
     """
-    neuron_roles(rnn)
+    weights = gated_rnn_weights(rnn)
+    for leaf in jax.tree.leaves(target):
+        check_finite("the target", leaf)
     if (rnn.in_size, rnn.out_size) != (target.in_size, target.out_size):
         raise InputError(
             f"the RNN maps {rnn.in_size} to {rnn.out_size} features and the target {target.in_size} to {target.out_size};"
             " they must be of equal sizes"
         )
-    if steps < 1 or time < 1:
-        raise InputError(f"steps is {steps} and time is {time}; both must be at least 1")
-    weights = rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout
-    if not all(np.all(np.isfinite(w)) for w in jax.tree.leaves((weights, target))):
-        raise InputError("the weights contain NaN or infinity; only finite weights can be trained")
+    check_sizes(steps=steps, time=time, starts=starts)
     parameters = sum(w.size for w in weights)
     if parameters == 0:
         raise InputError("the RNN has neither neurons nor gate rows; there is nothing to train")
@@ -77,19 +90,28 @@ def finetune(
             f"the RNN has {parameters:,} parameters; second-order steps are for up to {MOST_PARAMETERS:,}: prune it first"
         )
     with jax.enable_x64(True):
-        weights, target = jax.tree.map(
-            lambda w: jnp.asarray(w, jnp.float64) if eqx.is_inexact_array(w) else w, (weights, target)
-        )
+        target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64) if eqx.is_inexact_array(w) else w, target)
         sequences = _sequences(parameters, target, time, seed)
-        found, losses, seconds = _descend(weights, sequences, steps, progress)
-    return Finetuned(GatedRNN.from_weights(*(w.astype(rnn.readout.dtype) for w in found)), losses, seconds)
+        enough, tried = EXACT * float(jnp.mean(sequences.ys**2)), []
+        for start in range(starts):
+            first = weights if start == 0 else _random_weights(rnn, jax.random.fold_in(jax.random.key(seed), start))
+            tried.append(_descend(first, sequences, steps, enough, progress))
+            if tried[-1].losses[-1] <= enough:
+                break
+    best = min(tried, key=lambda descent: descent.losses[-1])
+    network = GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in best.weights))
+    return Finetuned(network, best.losses, best.seconds, tuple(descent.losses for descent in tried))
 
 
-Weights = tuple[Float[Array, " n"], Array, Array, Array, Array, Array]
+def _random_weights(rnn: GatedRNN, key: PRNGKeyArray) -> GatedRNNWeights:
+    """The weights of a random network of these sizes."""
+    return gated_rnn_weights(
+        GatedRNN(rnn.in_size, rnn.out_size, hidden_size=rnn.hidden_size, gate_size=rnn.gate_size, key=key)
+    )
 
 
 class Sequences(NamedTuple):
-    """What is to be matched."""
+    """The tokens, and the outputs to match."""
 
     xs: Float[Array, "sequences time in"]
     ys: Float[Array, "sequences time out"]
@@ -101,8 +123,8 @@ def _sequences(parameters: int, target: Layer, time: int, seed: int) -> Sequence
     return Sequences(xs, eqx.filter_jit(jax.vmap(target))(xs))
 
 
-def _misses(weights: Weights, x: Array, y: Array) -> Array:
-    """Of one sequence."""
+def _misses(weights: GatedRNNWeights, x: Array, y: Array) -> Array:
+    """What the outputs of one sequence miss."""
     lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
     tokens = jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1)
     h = linear_scan(lam, (tokens @ w_in_m.T) * (tokens @ w_in_x.T), jnp.zeros_like(lam))
@@ -110,26 +132,33 @@ def _misses(weights: Weights, x: Array, y: Array) -> Array:
 
 
 @jax.jit
-def _all_misses(weights: Weights, sequences: Sequences) -> Array:
-    """So scaled that their squares sum to the loss."""
+def _all_misses(weights: GatedRNNWeights, sequences: Sequences) -> Array:
+    """What all outputs miss, so scaled that the squares sum to the loss."""
     return jax.vmap(_misses, (None, 0, 0))(weights, *sequences).ravel() / (2 * sequences.ys.size) ** 0.5
 
 
 @jax.jit
-def _jacobian(weights: Weights, sequences: Sequences) -> Array:
-    """(misses, parameters). Those of one sequence depend on no other, so that the reverse mode is cheap."""
+def _jacobian(weights: GatedRNNWeights, sequences: Sequences) -> Array:
+    """The slopes of all misses, (misses, parameters). A sequence depends on no other sequence, so the reverse mode is cheap."""
     slopes = jax.vmap(jax.jacrev(_misses), (None, 0, 0))(weights, *sequences)
     size = sequences.ys.size
     return jnp.concatenate([slope.reshape(size, -1) for slope in slopes], 1) / (2 * size) ** 0.5
 
 
-def _descend(weights: Weights, sequences: Sequences, steps: int, progress: bool):
+class Descent(NamedTuple):
+    """Where the steps from one start led."""
+
+    weights: GatedRNNWeights
+    losses: Float[np.ndarray, " steps_plus_1"]
+    seconds: Float[np.ndarray, " steps_plus_1"]
+
+
+def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, enough: float, progress: bool) -> Descent:
     start, n = clock.perf_counter(), weights[0].size
     raveled, unravel = ravel_pytree(weights)
-    flat = np.asarray(raveled)
+    flat, damping = np.asarray(raveled), 1.0
     lower, upper = np.full(flat.size, -np.inf), np.full(flat.size, np.inf)
     lower[:n], upper[:n] = 0, 1
-    damping, enough = 1.0, EXACT * float(jnp.mean(sequences.ys**2))
     misses = np.asarray(_all_misses(weights, sequences))
     losses, seconds = [float(misses @ misses)], [clock.perf_counter() - start]
     with _progress_bar(progress) as bar:
@@ -153,7 +182,7 @@ def _descend(weights: Weights, sequences: Sequences, steps: int, progress: bool)
             if losses[-1] <= enough:
                 break
         bar.update(task, completed=steps)
-    return unravel(jnp.asarray(flat)), np.array(losses), np.array(seconds)
+    return Descent(unravel(jnp.asarray(flat)), np.array(losses), np.array(seconds))
 
 
 def _step(normal, gradient, held, damping):

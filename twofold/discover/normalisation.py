@@ -1,42 +1,33 @@
-"""Taking out of a gated RNN's weights what its function does not fix."""
+"""Normal weights of a gated RNN: one choice among all the weights that compute the same function."""
 
 import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import qr
 
+from ..forms import Matrix, gated_rnn_weights
 from ..layers import GatedRNN
 from .scoring import neuron_roles
 
-Matrix = np.ndarray
-
 
 def normalise(rnn: GatedRNN) -> GatedRNN:
-    """The same function by weights that can be compared (paper A, section 3.1).
+    """The network with the same function and weights that can be compared (paper A, section 3.1).
 
-    - Neurons come in the order memory, forgetful, other (`neuron_roles`), each in order of lambda.
-    - Of the two branches of a gate, which may be exchanged, x reads the constant at the input, and m reads the memory at
-      the output.
-    - Queries, the neurons of lambda = 0 that are linear in the token, may be mixed by any invertible matrix: each is made
-      to read one feature that the others do not. Where there are as many as features, that is all it reads.
-    - Every row of the gates' matrices has a largest entry of 1: a neuron's two input rows, and a gate row's two output
-      rows, may be scaled where the next matrix undoes it.
-    - Gate rows come in the order of the query, and then of the memory neuron, that they read most.
+    - Neurons come in the order memory, forgetful, other (`neuron_roles`). Within each role they come in order of lambda.
+    - The two branches of a gate may be exchanged. Here x reads the constant at the input, and m reads the memory at the
+      output.
+    - Queries are the neurons with lambda = 0 that are linear in the token. Any invertible matrix may mix them. Here each query
+      reads one feature that the others do not read. If there are as many queries as features, it reads nothing else.
+    - The rows of the gates' matrices may be scaled where the next matrix undoes it. Here the largest entry of every row is 1.
+    - Gate rows come in the order of the query that they read most, and then of the memory neuron that they read most.
 
-    **Raises:** `InputError` for a dense recurrence, and for NaN weights.
+    **Raises:** `InputError` for any other layer, for a dense recurrence, and for weights that are not finite.
     """
     roles = neuron_roles(rnn)
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-        np.asarray(w, np.float64) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
-    )
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
     order = np.lexsort((-lam, np.select([roles.memory, roles.forget], [0, 1], 2)))
     memory, forget, _ = (role[order] for role in roles)
-    lam, w_in_m, w_in_x, w_out_m, w_out_x = (
-        lam[order],
-        w_in_m[order],
-        w_in_x[order],
-        w_out_m[:, order],
-        w_out_x[:, order],
-    )
+    lam, w_in_m, w_in_x = lam[order], w_in_m[order], w_in_x[order]
+    w_out_m, w_out_x = w_out_m[:, order], w_out_x[:, order]
 
     w_in_m, w_in_x = _exchanged(w_in_m, w_in_x, abs(_unit_rows(w_in_m)[0][:, -1]) > abs(_unit_rows(w_in_x)[0][:, -1]))
     (w_in_m, of_m), (w_in_x, of_x) = _unit_rows(w_in_m), _unit_rows(w_in_x)
@@ -62,12 +53,12 @@ TINY = np.finfo(float).tiny
 
 
 def _exchanged(m: Matrix, x: Matrix, rows: Matrix) -> tuple[Matrix, Matrix]:
-    """The two branches, with some rows of one in the place of the other's."""
+    """The two branches, where some rows of m and x are exchanged."""
     return np.where(rows[:, None], x, m), np.where(rows[:, None], m, x)
 
 
 def _unmixed(queries: Matrix) -> tuple[Matrix, Matrix]:
-    """Rows Q' that span what Q spans, each with a feature to itself, largest entries 1, and the mixture: Q = mixture Q'."""
+    """Rows Q' that span what Q spans, and the mixture Q = mixture Q'. Each has a feature to itself, and a largest entry of 1."""
     k = len(queries)
     if k == 0 or np.linalg.matrix_rank(queries) < k:
         return queries, np.eye(k)
@@ -78,7 +69,7 @@ def _unmixed(queries: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _unit_rows(w: Matrix) -> tuple[Matrix, Matrix]:
-    """`w` with rows whose largest entry is 1, and the factors that this took; a zero row stays."""
+    """`w` with a largest entry of 1 in each row, and the factors that were taken out. A zero row stays."""
     if w.size == 0:
         return w, np.ones(len(w))
     largest = np.take_along_axis(w, np.abs(w).argmax(1)[:, None], 1)[:, 0]
@@ -87,4 +78,5 @@ def _unit_rows(w: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _most_read(w: Matrix) -> Matrix:
+    """The neuron that each gate row reads most."""
     return abs(w).argmax(1) if w.size else np.zeros(len(w))

@@ -1,4 +1,4 @@
-"""What a layer does with one token: a polynomial in the token's features."""
+"""The function of one token that a layer computes: a polynomial in the token's features."""
 
 import itertools
 
@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
+from ..forms import attention_weights, cubic_form, gated_rnn_weights
 from ..layers import GatedRNN, LinearSelfAttention
 
 
@@ -17,7 +18,7 @@ def instantaneous_polynomials(
     Monomials are all products of at most 4 features, in the order of `monomials`. Attention has degree 3, a gated RNN
     degree 4.
 
-    **Raises:** `InputError` for any other layer.
+    **Raises:** `InputError` for any other layer, and for weights that are not finite.
     """
     return collected(_tensor(layer))
 
@@ -33,16 +34,16 @@ def collected(tensor: Float[np.ndarray, "out v v v v"]) -> Float[np.ndarray, "ou
 
 
 def monomials(in_size: int) -> list[tuple[int, ...]]:
-    """The monomials of `instantaneous_polynomials`, each the indices of four factors; `in_size` stands for the constant 1."""
+    """The monomials of `instantaneous_polynomials`. Each is the indices of four factors, where `in_size` is the constant 1."""
     return list(itertools.combinations_with_replacement(range(in_size + 1), 4))
 
 
 def polynomial_distance(a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearSelfAttention) -> float:
     """How far the one-token function of `a` is from that of `b`: |p_a - p_b| / |p_b| of the coefficient vectors.
 
-    The mean over outputs (paper A, table 1, with the student for `a` and the teacher for `b`).
+    It is the mean over all outputs. In paper A's table 1, `a` is the student and `b` is the teacher.
 
-    **Raises:** `InputError` if sizes differ, or if an output of `b` is zero for every token.
+    **Raises:** `InputError` if sizes differ, if an output of `b` is zero for every token, and for weights that are not finite.
     """
     if (a.in_size, a.out_size) != (b.in_size, b.out_size):
         raise InputError(
@@ -59,17 +60,12 @@ def polynomial_distance(a: GatedRNN | LinearSelfAttention, b: GatedRNN | LinearS
 
 def _tensor(layer) -> Float[np.ndarray, "out v v v v"]:
     """The outputs as 4-linear forms in x~ = (x, 1)."""
-    if isinstance(layer, LinearSelfAttention):
-        w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (layer.w_v, layer.w_k, layer.w_q))
-        cubic = np.einsum("hoa,hkb,hkc->oabc", w_v, w_k, w_q)
-        d = layer.in_size
-        tensor = np.zeros((layer.out_size,) + (d + 1,) * 4)
-        tensor[:, :d, :d, :d, d] = cubic
-        return tensor
     if isinstance(layer, GatedRNN):
-        w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-            np.asarray(w, np.float64) for w in (layer.w_in_m, layer.w_in_x, layer.w_out_m, layer.w_out_x, layer.readout)
-        )
-        m, x = (np.einsum("gn,na,nb->gab", w, w_in_m, w_in_x) for w in (w_out_m, w_out_x))
-        return np.einsum("og,gab,gcd->oabcd", readout, m, x)
+        weights = gated_rnn_weights(layer, dense=True)
+        return weights.product(*weights.branches())
+    if isinstance(layer, LinearSelfAttention):
+        d, heads = layer.in_size, attention_weights(layer)
+        tensor = np.zeros((layer.out_size,) + (d + 1,) * 4)
+        tensor[:, :d, :d, :d, d] = cubic_form(heads.w_v, heads.b)
+        return tensor
     raise InputError(f"{type(layer).__name__} is not a polynomial; use a GatedRNN or a LinearSelfAttention")

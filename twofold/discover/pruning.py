@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..convert.terms import spanning_subset
 from ..errors import InputError
+from ..forms import Matrix, coordinates, gated_rnn_weights, quadratic_forms, spanning_subset, states
 from ..layers import GatedRNN
 from .normalisation import normalise
 from .scoring import neuron_roles
 
-Matrix = np.ndarray
 Kind = Literal["neuron", "gate row"]
 
 
@@ -22,9 +21,9 @@ class Removal(NamedTuple):
 
     what: Kind
     number: int
-    """In the network that was given."""
+    """Its number in the network that was given."""
     error: float
-    """How far the outputs were then from those at the start, relative and in root mean square."""
+    """How far the outputs had then moved since the start, relative and in root mean square."""
 
 
 class Pruned(NamedTuple):
@@ -32,7 +31,7 @@ class Pruned(NamedTuple):
 
     network: GatedRNN
     removals: tuple[Removal, ...]
-    """In the order in which they were made, with what each cost."""
+    """The removals in the order in which they were made."""
 
     @property
     def error(self) -> float:
@@ -41,17 +40,19 @@ class Pruned(NamedTuple):
 
 
 class Neuron(NamedTuple):
+    """What goes into a hidden neuron."""
+
     number: int | None
-    """In the network that was given."""
+    """Its number in the network that was given. None if it was added."""
     w_in_m: Matrix
     w_in_x: Matrix
     lam: float
     degree: int | None = None
-    """Of what it holds, where that is pure."""
+    """The degree of what it holds, if this is of one degree only."""
 
 
 class Network(NamedTuple):
-    """What is left while pruning: hidden states `h` over all sequences, and what reads them."""
+    """What is left while pruning: the hidden states `h` over all sequences, and the weights that read them."""
 
     neurons: list[Neuron]
     rows: list[int | None]
@@ -66,7 +67,7 @@ class Network(NamedTuple):
 
 
 class Pruning(NamedTuple):
-    """How far it has come."""
+    """What is left, and what was taken away."""
 
     network: Network
     removals: tuple[Removal, ...] = ()
@@ -75,37 +76,33 @@ class Pruning(NamedTuple):
 def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: int = 64, seed: int = 0) -> Pruned:
     """A smaller gated RNN of nearly the same function (paper A, section 3.2 and appendix B.2).
 
-    Neurons and gate rows go one at a time, the least missed first. What a neuron holds is first handed over to those
-    that remain, as far as it is a linear mixture of them, and likewise for gate rows: so dead neurons, duplicates and
-    all linear dependences vanish without loss, wherever training has left the weights small or not. Then gate rows that
-    act together like one, as their kernels are proportional to one of rank 1, are merged.
+    Neurons and gate rows go one at a time, the least missed first. As far as a neuron is a linear mixture of others, these take
+    over what it holds, and likewise for gate rows. So dead neurons, duplicates and all linear dependences vanish without
+    loss, whatever the size of their weights. Then gate rows are merged that act together like one row, because their
+    kernels are proportional to one kernel of rank 1.
 
-    All this is also tried with other neurons in the place of those near lambda = 1 and 0: such of exactly 1 and 0, whose
-    products are theirs but purely of second or of first degree; and then with nothing but products of a memory of
-    second and a query of first degree, if that is all there is. The result of fewest neurons is returned: fewer are
-    needed where training has left something that cancels.
+    Training leaves terms that cancel each other, and these cost neurons. So two other networks are pruned too. In the
+    first, other neurons replace those with lambda near 1 and 0: their lambda is exactly 1 or 0, and they hold the same
+    products, but purely of second or of first degree. In the second, each product is a memory of second degree times a
+    query of first degree; it is tried if nothing else is needed. The result with the fewest neurons is returned.
 
     **Arguments:**
 
-    - `tolerance`: how far the outputs may move in all, relative and in root mean square, over random unit Gaussian
-        `sequences` of length `time`.
+    - `tolerance`: how far the outputs may move in all, relative and in root mean square.
+    - `time`, `sequences`, `seed`: the length, the number and the seed of the random unit Gaussian sequences that this is
+        measured on.
 
-    **Returns:** the smaller network, normalised (`normalise`), its neurons in the order memory, forgetful, other
-    (`neuron_roles`), each in order of lambda; and what each removal cost.
+    **Returns:** the smaller network, normalised (`normalise`), and what each removal cost.
 
-    **Raises:** `InputError` for a dense recurrence, weights that are not finite, and a tolerance outside (0, 1).
+    **Raises:** `InputError` for any other layer, for a dense recurrence, for weights that are not finite, and for a tolerance
+    outside (0, 1).
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance is {tolerance}; it is a relative error and must lie between 0 and 1")
-    neuron_roles(rnn)
-    weights = [np.asarray(w, np.float64) for w in (rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)]
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    if not all(np.all(np.isfinite(w)) for w in weights):
-        raise InputError("the weights contain NaN or infinity; only finite weights can be pruned")
+    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(rnn)
     if rnn.hidden_size == 0:
         return Pruned(rnn, ())
     xs = np.asarray(jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size)), np.float64)
-    lam = np.asarray(rnn.lam, np.float64)
     neurons = [Neuron(*neuron) for neuron in zip(range(len(lam)), w_in_m, w_in_x, lam, strict=True)]
     rows: list[int | None] = list(range(rnn.gate_size))
     network = Network(neurons, rows, _states(neurons, xs), w_out_m, w_out_x, readout)
@@ -129,38 +126,31 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
 
 
 def _pure_neurons(rnn: GatedRNN) -> list[Neuron]:
-    """Neurons of lambda 1 and 0 that hold what those near to it hold, of each degree apart: as many as are independent."""
-    d, pure = rnn.in_size, []
+    """Neurons with lambda exactly 1 or 0 that hold, each degree apart, what the neurons near to it hold: all independent ones."""
+    d, weights, pure = rnn.in_size, gated_rnn_weights(rnn), []
     memory, forget, _ = neuron_roles(rnn)
     one = np.eye(d + 1)[-1]
     for lam, role in ((1.0, memory), (0.0, forget)):
         if not np.any(role):
             continue
-        m, x = (np.asarray(w, np.float64)[role] for w in (rnn.w_in_m, rnn.w_in_x))
+        m, x = weights.w_in_m[role], weights.w_in_x[role]
         second = m * (one == 0), x * (one == 0)
         first = (m[:, -1:] * x + x[:, -1:] * m) * (one == 0)
         degrees = {2: second, 1: (first, np.tile(one, (len(first), 1))), 0: (one[None], one[None])}
         for degree, (left, right) in degrees.items():
-            forms = left[:, :, None] * right[:, None, :]
-            vectors = (forms + np.swapaxes(forms, 1, 2)).reshape(-1, (d + 1) ** 2)
-            chosen, _ = spanning_subset(vectors, 1e-10)
+            chosen, _ = spanning_subset(coordinates(quadratic_forms(left, right)), 1e-10)
             pure += [Neuron(None, left[i], right[i], lam, degree) for i in chosen]
     return pure
 
 
 def _weights(neurons: list[Neuron], in_size: int) -> tuple[Matrix, Matrix, Matrix]:
-    """lambda, w_in_m, w_in_x."""
+    """lambda, w_in_m and w_in_x of these neurons."""
     rows = np.array([[neuron.w_in_m, neuron.w_in_x] for neuron in neurons]).reshape(-1, 2, in_size + 1)
     return np.array([neuron.lam for neuron in neurons]), rows[:, 0], rows[:, 1]
 
 
 def _states(neurons: list[Neuron], xs: Matrix) -> Matrix:
-    lam, w_m, w_x = _weights(neurons, xs.shape[2])
-    tokens = np.concatenate([xs, np.ones_like(xs[..., :1])], 2)
-    h = (tokens @ w_m.T) * (tokens @ w_x.T)
-    for t in range(1, xs.shape[1]):
-        h[:, t] += lam * h[:, t - 1]
-    return h.reshape(xs.shape[0] * xs.shape[1], len(lam))
+    return states(*_weights(neurons, xs.shape[2]), xs).reshape(xs.shape[0] * xs.shape[1], len(neurons))
 
 
 def _rebuilt(network: Network, rnn: GatedRNN) -> GatedRNN:
@@ -210,7 +200,7 @@ def _eliminate(pruning: Pruning, target: Matrix, tolerance: float, only_given: b
 
 
 def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning | None:
-    """Each gate row as two, of which each multiplies memories of one branch with queries of the other; if all else cancels."""
+    """Each gate row as two rows, which multiply memories of one branch with queries of the other. None if more is needed."""
     network = pruning.network
     memory, query = (
         np.array([(neuron.lam, neuron.degree) == kind for neuron in network.neurons], bool) for kind in ((1, 2), (0, 1))
@@ -226,9 +216,9 @@ def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) 
 
 
 def _without_kinds(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
-    """Do without all pure neurons of one lambda and degree where that can be, the least missed first.
+    """Take away all pure neurons of one lambda and degree where that can be, the least missed first.
 
-    One alone may be missed where all are not: x_1^2 times x_2 cancels x_1 x_2 times x_1.
+    One of them alone may be missed where all together are not: x_1^2 times x_2 cancels x_1 x_2 times x_1.
     """
     limit, network = tolerance * np.linalg.norm(target), pruning.network
     while kinds := {(neuron.lam, neuron.degree) for neuron in network.neurons if neuron.degree is not None}:
@@ -280,16 +270,14 @@ def _substitute(features, i, rest):
 
 
 def _merge_rows(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
-    """Put one gate row in the place of two or three whose kernels, for every output, are proportional to one of rank 1."""
+    """Replace two or three gate rows by one, where their summed kernels are multiples of one kernel for all outputs."""
     limit, size = tolerance * np.linalg.norm(target), float(np.linalg.norm(target))
     network, removals = pruning
     merged = True
     while merged:
         merged = False
         scale = np.sqrt(np.mean(network.h**2, 0))
-        left, right = network.w_m * scale, network.w_x * scale
-        kernels = left[:, :, None] * right[:, None, :]
-        kernels = (kernels + np.swapaxes(kernels, 1, 2)) / 2
+        kernels = quadratic_forms(network.w_m * scale, network.w_x * scale)
         for group in _proportional(kernels, network.readout, tolerance):
             trial = _with_one_row(network, kernels, scale, list(group))
             moved = float(np.linalg.norm(trial.outputs() - target))
@@ -302,7 +290,7 @@ def _merge_rows(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:
 
 
 def _proportional(kernels: Matrix, readout: Matrix, tolerance: float) -> list[tuple[int, ...]]:
-    """Pairs and triples of rows whose sums for all outputs are, nearly, multiples of one kernel; the nearest first."""
+    """Pairs and triples of rows whose summed kernels for all outputs are nearly multiples of one kernel, the nearest first."""
     found = []
     flat = kernels.reshape(len(kernels), kernels.shape[1] ** 2)
     for number in range(2, min(len(flat), 3) + 1):

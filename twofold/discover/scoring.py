@@ -1,50 +1,45 @@
-"""Does a gated RNN hold what attention holds: key-values in its memory, queries in its forgetful neurons?"""
+"""Does a gated RNN hold what attention holds? Its memory would hold key-values, and its forgetful neurons queries."""
 
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
 from ..errors import InputError
+from ..forms import attention_weights, gated_rnn_weights, states
 from ..layers import GatedRNN, LinearSelfAttention
 
 PERFECT = 1e-2
-"""lambda this near to 1 counts as perfect memory, this near to 0 as perfect forgetting. The paper does not state its cut."""
+"""A lambda this near to 1 counts as perfect memory, and this near to 0 as perfect forgetting. The paper states no cut."""
 
 
 class Roles(NamedTuple):
     """What each hidden neuron does, by its lambda."""
 
     memory: Bool[np.ndarray, " n"]
-    """lambda = 1: sums over all tokens."""
+    """Neurons with lambda = 1, which sum over all tokens."""
     forget: Bool[np.ndarray, " n"]
-    """lambda = 0: sees the present token only."""
+    """Neurons with lambda = 0, which see the present token only."""
     other: Bool[np.ndarray, " n"]
+    """All other neurons."""
 
 
 class Scores(NamedTuple):
-    """1 - R^2 of linear regressions from hidden neurons (paper A, table 1): 0 is perfect, 1 is nothing."""
+    """1 - R^2 of linear regressions from hidden neurons (paper A, table 1). 0 means that they hold all, and 1 nothing."""
 
     kv: float
-    """Of the true accumulated key-values, sum_s v_s k_s^T, from the memory neurons."""
+    """The score of the true accumulated key-values, sum_s v_s k_s^T, predicted from the memory neurons."""
     q: float
-    """Of the true queries, from the forgetful neurons."""
+    """The score of the true queries, predicted from the forgetful neurons."""
 
 
 def neuron_roles(rnn: GatedRNN, tolerance: float = PERFECT) -> Roles:
     """The roles of a diagonal gated RNN's neurons. A lambda within `tolerance` of 1 (0) counts as memory (forgetting).
 
-    **Raises:** `InputError` for any other layer, for a dense recurrence, and for NaN.
+    **Raises:** `InputError` for any other layer, for a dense recurrence, and for weights that are not finite.
     """
-    if not isinstance(rnn, GatedRNN):
-        raise InputError(f"a {type(rnn).__name__} has no neurons of one lambda each; only a GatedRNN can be analysed")
-    if rnn.recurrence != "diagonal":
-        raise InputError("a dense recurrence has no lambda for each neuron; only diagonal gated RNNs can be analysed")
-    lam = np.asarray(rnn.lam)
-    if np.any(np.isnan(lam)):
-        raise InputError("lambda contains NaN; only finite weights can be analysed")
+    lam = gated_rnn_weights(rnn).lam
     memory, forget = lam >= 1 - tolerance, lam <= tolerance
     return Roles(memory, forget, ~memory & ~forget)
 
@@ -54,21 +49,19 @@ def scores(
 ) -> Scores:
     """The KV and Q scores of `rnn` against `attention`, over random unit Gaussian sequences.
 
-    **Arguments:** `time`, `sequences`: length and number of the sequences that the regressions are fitted on.
+    **Arguments:**
 
-    **Raises:** `InputError` if sizes differ, for a dense recurrence, and for NaN weights.
+    - `time`, `sequences`, `seed`: the length, the number and the seed of the sequences that the regressions are fitted on.
+
+    **Raises:** `InputError` if sizes differ, for a dense recurrence, for weights that are not finite, and for an attention whose
+    key-values or queries are zero.
     """
     if rnn.in_size != attention.in_size:
         raise InputError(f"the RNN takes {rnn.in_size} features and the attention {attention.in_size}; they must agree")
     memory, forget, _ = neuron_roles(rnn)
-    for name, layer in (("RNN", rnn), ("attention", attention)):
-        if not all(bool(jnp.all(jnp.isfinite(w))) for w in jax.tree.leaves(layer)):
-            raise InputError(f"the {name}'s weights contain NaN or infinity; only finite weights can be scored")
-    xs = jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size))
-    h = np.asarray(jax.vmap(lambda x: rnn.states(rnn.init_state(), x))(xs), np.float64)
-    tokens = np.asarray(xs, np.float64)
-    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (attention.w_v, attention.w_k, attention.w_q))
-    v, k, q = (np.einsum("hri,nti->nthr", w, tokens) for w in (w_v, w_k, w_q))
+    xs = np.asarray(jax.random.normal(jax.random.key(seed), (sequences, time, rnn.in_size)), np.float64)
+    h = states(*gated_rnn_weights(rnn)[:3], xs)
+    v, k, q = (np.einsum("hri,nti->nthr", w, xs) for w in attention_weights(attention))
     kv = np.cumsum(np.einsum("ntho,nthk->nthok", v, k), axis=1)
     return Scores(_unexplained(kv, h[..., memory]), _unexplained(q, h[..., forget]))
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...discover import neuron_roles
+from ...forms import attention_weights, cubic_form, gated_rnn_weights, quadratic_forms
 from ...layers import GatedRNN, LinearSelfAttention
 from ...report.provenance import write_json
 from ...report.tables import console_table
@@ -53,20 +54,15 @@ def reproduce(recipe: Recipe, *, seed: int = 0, out: Path | str, progress: bool 
 def kernels(student: GatedRNN, teacher: LinearSelfAttention) -> Kernels:
     """The kernels of a pruned student and of its teacher. Neurons of another lambda, and other terms, are not in them."""
     memory, query, _ = neuron_roles(student)
-    w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-        np.asarray(w, np.float64)
-        for w in (student.w_in_m, student.w_in_x, student.w_out_m, student.w_out_x, student.readout)
-    )
+    _, w_in_m, w_in_x, w_out_m, w_out_x, readout = gated_rnn_weights(student)
     own = np.einsum("og,gm,gq->omq", readout, w_out_m[:, memory], w_out_x[:, query])
     own += np.einsum("og,gm,gq->omq", readout, w_out_x[:, memory], w_out_m[:, query])
 
     d = student.in_size
-    forms = w_in_m[memory, :d, None] * w_in_x[memory, None, :d]
-    forms = (forms + np.swapaxes(forms, 1, 2)).reshape(-1, d * d) / 2
+    forms = quadratic_forms(w_in_m[memory, :d], w_in_x[memory, :d]).reshape(-1, d * d)
     queries = w_in_m[query, :d] * w_in_x[query, d:] + w_in_x[query, :d] * w_in_m[query, d:]
-    w_v, w_k, w_q = (np.asarray(w, np.float64) for w in (teacher.w_v, teacher.w_k, teacher.w_q))
-    cubic = np.einsum("hoa,hrb,hrk->oabk", w_v, w_k, w_q)
-    cubic = (cubic + np.swapaxes(cubic, 1, 2)).reshape(-1, d * d, d) / 2
+    weights = attention_weights(teacher)
+    cubic = cubic_form(weights.w_v, weights.b).reshape(-1, d * d, d)
     return Kernels(own, np.linalg.pinv(forms).T @ cubic @ np.linalg.pinv(queries))
 
 

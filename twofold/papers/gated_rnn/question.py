@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...discover import collected
+from ...forms import gated_rnn_weights
 from ...layers import GatedRNN
 
 
@@ -25,17 +26,11 @@ class Polynomial(NamedTuple):
 
 
 def polynomial_at_question(rnn: GatedRNN, in_size: int, time: int) -> Polynomial:
-    """The polynomial of a network after `time` examples. lambda^lag counts with its mean over the lags of the examples."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = (
-        np.asarray(w, np.float64) for w in (rnn.lam, rnn.w_in_m, rnn.w_in_x, rnn.w_out_m, rnn.w_out_x, rnn.readout)
-    )
-    forms = np.einsum("na,nb->nab", w_in_m, w_in_x)
-    forms = (forms + np.swapaxes(forms, 1, 2)) / 2
-    kept = np.mean(lam ** np.arange(1, time + 1)[:, None], 0)
-    constant = rnn.in_size
+    """The polynomial of the network after `time` examples. lambda^lag counts with its mean over the lags of the examples."""
+    weights, constant = gated_rnn_weights(rnn), rnn.in_size
+    kept = np.mean(weights.lam ** np.arange(1, time + 1)[:, None], 0)
     branches = []
-    for w in (w_out_m, w_out_x):
-        past, now = np.tensordot(w * kept, forms, 1), np.tensordot(w, forms, 1)
+    for past, now in zip(weights.branches(kept), weights.branches(), strict=True):
         now[:, in_size:constant], now[:, :, in_size:constant] = 0, 0
         # The sum of 1 * 1 is known: it is no variable.
         now[:, constant, constant] += time * past[:, constant, constant]
@@ -44,13 +39,13 @@ def polynomial_at_question(rnn: GatedRNN, in_size: int, time: int) -> Polynomial
     (past_m, now_m), (past_x, now_x) = branches
 
     def products(m, x):
-        return np.einsum("g,gi,gj->ij", readout[0], _by_pairs(m), _by_pairs(x))
+        return np.einsum("g,gi,gj->ij", weights.readout[0], _by_pairs(m), _by_pairs(x))
 
     both = products(past_m, past_x)
     return Polynomial(
         mixed=products(past_m, now_x) + products(past_x, now_m),
         examples=np.triu(both) + np.tril(both, -1).T,
-        question=collected(np.einsum("g,gab,gcd->abcd", readout[0], now_m, now_x)[None])[0],
+        question=collected(weights.product(now_m, now_x))[0],
     )
 
 

@@ -1,0 +1,29 @@
+"""Gated RNNs and attention as sums of quadratic forms, in float64: what conversion and discovery share."""
+
+from .quadratic import coordinates, quadratic_forms, rounding, spanning_subset, symmetric
+from .weights import (
+    AttentionWeights,
+    GatedRNNWeights,
+    Matrix,
+    attention_weights,
+    check_finite,
+    cubic_form,
+    gated_rnn_weights,
+    states,
+)
+
+__all__ = [
+    "AttentionWeights",
+    "GatedRNNWeights",
+    "Matrix",
+    "attention_weights",
+    "check_finite",
+    "coordinates",
+    "cubic_form",
+    "gated_rnn_weights",
+    "quadratic_forms",
+    "rounding",
+    "spanning_subset",
+    "states",
+    "symmetric",
+]
