@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import InputError
+from .memory import keep_memory
 from .papers import attention_as_rnn, gated_rnn
 from .report import provenance
 from .report.tables import console_table
@@ -186,6 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     **Returns:** the exit code: 0, 1 where training failed, 2 for unusable input or files, 130 where interrupted.
     """
+    keep_memory()
     words = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII alone
         if isinstance(stream, io.TextIOWrapper):
