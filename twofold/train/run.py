@@ -56,9 +56,8 @@ def _is_empty(folder: Path) -> bool:
 def _compare(folder: Path, config: dict[str, Any]) -> None:
     present = described_run(folder)
     for name in sorted(present.keys() | config.keys()):
-        if present.get(name) == config.get(name):
-            continue
-        raise InputError(
-            f"{folder} holds another run, of {name} = {present.get(name)} rather than {config.get(name)};"
-            " choose another --out, or delete it"
-        )
+        if present.get(name) != config.get(name):
+            raise InputError(
+                f"{folder} holds another run, of {name} = {present.get(name)} rather than {config.get(name)};"
+                " choose another --out, or delete it"
+            )
