@@ -270,34 +270,45 @@ class Trainer:
             [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, folder, number=None, after=0.0):
-        """The exit code of a run that gets a signal after so many seconds, if there is a signal."""
+    def run(self, folder, number=None, stretches=0, after=0.0):
+        """The exit code of a run that gets a signal, if there is one, so many seconds after so many of its stretches."""
         folder.mkdir(exist_ok=True)
+        log = folder / "metrics.jsonl"
+        log.unlink(missing_ok=True)  # it is written anew
         print(folder, file=self.process.stdin, flush=True)
         child = int(self.process.stdout.readline())
         if number is not None:
+            while _alive(child) and not (log.exists() and log.read_bytes().count(b"\n") >= stretches):
+                time.sleep(0.002)
             time.sleep(after)
             with contextlib.suppress(ProcessLookupError):  # it was faster
                 os.kill(child, number)
         return int(self.process.stdout.readline())
 
 
+def _alive(process):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return True
+    return False
+
+
 @pytest.mark.long
 def test_a_hundred_kills_of_training_change_no_bit(tmp_path):
     """Checkpoints are as far apart as they are for users. Half of the kills are in the last second, where the end is saved."""
-    trainer = Trainer(steps=6000)
-    began = time.perf_counter()
+    trainer, rng = Trainer(steps=6000), random.Random(0)
     assert trainer.run(tmp_path / "whole") == 0
-    length = time.perf_counter() - began
-    whole, rng = (tmp_path / "whole" / "digest").read_text(), random.Random(0)
+    whole = (tmp_path / "whole" / "digest").read_text()
+    seconds = json.loads((tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
+    last = max(0, 60 - round(60 / seconds))  # where the last second begins
     kills = {(part, kind.name): 0 for part in ("at any time", "in the last second") for kind in SIGNALS}
     ended, runs = 0, 0
     while sum(kills.values()) < 100:
         folder, runs = tmp_path / str(runs), runs + 1
         for _ in range(3):
             part, kind = rng.choice(["at any time", "in the last second"]), rng.choice(SIGNALS)
-            after = rng.uniform(0, length) if part == "at any time" else rng.uniform(length - 1, length)
-            code = trainer.run(folder, kind, after)
+            stretches = rng.randint(0 if part == "at any time" else last, 60)
+            code = trainer.run(folder, kind, stretches, rng.choice([0, rng.uniform(0, 0.1)]))
             assert code in (0, -kind, 128 + kind)
             kills[part, kind.name] += code != 0
             ended += code == 0
