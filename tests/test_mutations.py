@@ -83,7 +83,7 @@ def outcome(read, path):
 
 
 def print_row(*cells):
-    print("\n" + "".join(f"{cell:<20}" for cell in cells), end="")
+    print("\n" + "".join(f"{cell:<26}" for cell in cells), end="")
 
 
 # --- readers of data -------------------------------------------------------------------------------------------------------
