@@ -1,5 +1,7 @@
 """Attention and recurrent networks are two views of one computation; twofold lets you hold either."""
 
+from . import starting as starting  # isort: split
+
 from . import convert, discover, layers, models, scan
 from .deploy import Stream
 from .errors import InputError
