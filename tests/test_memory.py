@@ -7,12 +7,13 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys, twofold
-import numpy as np
+import resource, sys, jax, twofold
 if sys.argv[1] == "keep":
     assert twofold.keep_memory()
+add = jax.jit(lambda x: x + 1)
+x = jax.numpy.zeros(2**24)  # 64 MiB
 for _ in range(10):
-    np.ones(2**24, np.float32)  # 64 MiB, freed at once
+    add(x).block_until_ready()  # freed at once
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 

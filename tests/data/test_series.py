@@ -185,9 +185,9 @@ def test_without_pandas_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     monkeypatch.delitem(sys.modules, "twofold.data.series")
     monkeypatch.delattr("twofold.data.series")
-    with pytest.raises(InputError, match=r"the package pandas is missing; pip install 'twofold\[tasks\]' has it"):
+    with pytest.raises(InputError, match=r"the package pandas is missing; pip install 'twofold\[tasks\]' installs it"):
         Forecasting().load()
-    with pytest.raises(InputError, match=r"pip install 'twofold\[tasks\]' has it"):
+    with pytest.raises(InputError, match=r"pip install 'twofold\[tasks\]' installs it"):
         nycflights.read("weather")
 
 

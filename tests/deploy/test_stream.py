@@ -44,11 +44,12 @@ def test_many_tokens_at_once_are_as_many_pushes(model, normal, assert_close):
 def test_many_marks_at_once(normal, assert_close):
     model = SequenceModel(3, 2, width=8, depth=1, reads="marks", key=jax.random.key(0))
     stream = Stream(model)
-    assert_close(stream.push_many([0, 2, 1, 1]), np.asarray(model(np.array([0, 2, 1, 1]))))
-    for bad in ([0, 3], [-1], [0.5], 1):
+    assert_close(stream.push_many(np.array([0, 2, 1, 1])), np.asarray(model(np.array([0, 2, 1, 1]))))
+    for bad in ([0, 3], [-1], [0.5]):
         with pytest.raises(InputError, match="takes integers from 0 to 2"):
-            stream.push_many(bad)
-    assert stream.tokens == 4 and stream.push_many([]).shape == (0, 2)
+            stream.push_many(np.array(bad))
+    assert stream.tokens == 4
+    assert stream.push_many(np.zeros(0, int)).shape == (0, 2)
 
 
 def test_few_lengths_are_compiled(normal):
@@ -63,12 +64,12 @@ def test_few_lengths_are_compiled(normal):
     [
         (np.zeros((4, 2)), r"\(4, 2\) and dtype float64; this model takes tokens of 3 numbers, \(time, 3\)"),
         (np.zeros(3), r"shape \(3,\)"),
-        ([[1.0, 2.0, 3.0], [1.0, np.nan, 3.0]], "feature 1 of token 2 is nan"),
+        (np.array([[1.0, 2.0, 3.0], [1.0, np.nan, 3.0]]), "feature 1 of token 2 is nan"),
     ],
 )
 def test_bad_tokens_among_many_leave_the_stream_as_it_was(tokens, message):
     stream = Stream(Aaren(3, 4, key=jax.random.key(0)))
-    stream.push([1, 2, 3])
+    stream.push([1.0, 2.0, 3.0])
     with pytest.raises(InputError, match=message):
         stream.push_many(tokens)
     assert stream.tokens == 1
