@@ -12,7 +12,7 @@ def keep_compiled() -> None:
     They are in the user's cache folder, or where `JAX_COMPILATION_CACHE_DIR` says. Programs for another processor, or of
     another version of JAX, are not read. Where the folder cannot be written, everything is compiled as ever.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "twofold", "compiled")
         try:
             folder.mkdir(parents=True, exist_ok=True)
