@@ -30,6 +30,8 @@ SAMPLED = (100, 1_000, 10_000, 100_000)
 def run(out: Path, console: Console) -> dict[str, Any]:
     """Do all parts, print their figures, write demo.json and the pictures to `out`, and return the figures."""
     began = time.perf_counter()
+    settings = {mixer: Classification(mixer=mixer) for mixer in ("aaren", "softmax-attention")}
+    settings["aaren"].load()  # If the data sets are not installed, say so now and not after minutes.
     out.mkdir(parents=True, exist_ok=True)
     console.rule("1  Attention is an RNN: one layer, converted exactly")
     conversions = _convert(console)
@@ -37,7 +39,6 @@ def run(out: Path, console: Console) -> dict[str, Any]:
     students = table1.reproduce(table1.QUICK["paper"], out=out / "table1-quick")
     console.print(table1.table(students, table1.QUICK["paper"]))
     console.rule("3  Two classifiers of real speech: which of nine speakers said the vowels?")
-    settings = {mixer: Classification(mixer=mixer) for mixer in ("aaren", "softmax-attention")}
     runs = {mixer: train(s, out / f"{s.dataset}-{mixer}") for mixer, s in settings.items()}
     _print_classifiers(console, runs)
     console.rule(f"4  Both classifiers on a stream of {STREAM_TOKENS:,} real tokens")
