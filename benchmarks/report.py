@@ -12,7 +12,7 @@ from rich.table import Table
 from twofold.report.tables import console_table, markdown_table
 
 READING = """\
-After this page you can compare the speed of twofold's scans and layers with other libraries. The columns of the tables mean:
+After this page you can compare the speed of twofold's scans, layers and models with other libraries. The columns of the tables mean:
 
 - *ms*: the median time in milliseconds. In each round, all contestants take one turn, in random order. Short calls are
   repeated within a turn.
@@ -73,10 +73,14 @@ def _times(figures: dict, winner: str) -> dict[str, str]:
     shown = {}  # There is no ratio if twofold itself was not timed.
     for prefix, timed in (("", figures), ("ordinary, ", figures.get("ordinary", {}))):
         if "ms" in timed:
-            shown[f"{prefix}ms"] = f"{timed['ms']:.3g}" if timed["ms"] < 100 else f"{timed['ms']:,.0f}"
+            shown[f"{prefix}ms"] = digits(timed["ms"])
         if "ratio" in timed:
             shown[f"{prefix}ratio"] = (winner if timed["ratio"] < 0.95 else "{}").format(f"{timed['ratio']:.2f}")
     return shown
+
+
+def digits(x: float) -> str:
+    return f"{x:.3g}" if x < 100 else f"{x:,.0f}"
 
 
 def table(case: dict) -> Table:
@@ -101,7 +105,7 @@ def training_rows(trainings: list[dict], winner: str) -> tuple[list[str], list[l
             lines.append([loop, name, figures["left_out"], *[""] * (len(headings) - 3)])
             continue
         shown, memory = _times(figures, winner), figures["memory_bytes"]
-        cells = [f"{1e3 / figures['ms']:.3g}", f"{figures['share_of_peak']:.0%}", f"{figures['compile_s']:.1f}"]
+        cells = [digits(1e3 / figures["ms"]), f"{figures['share_of_peak']:.0%}", f"{figures['compile_s']:.1f}"]
         cells.append("" if memory is None else f"{memory / 1e6:,.0f}")
         lines.append([loop, name, *(shown.get(heading, "") for heading in times), *cells])
     return headings, lines
