@@ -25,6 +25,15 @@ def test_the_file_has_the_mode_that_the_umask_gives(tmp_path):
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
+def test_the_error_of_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*some.json"):
+        write_whole(tmp_path / "some.json", "content")
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
 def test_a_failure_leaves_the_old_content_and_no_other_file(call, error, tmp_path, monkeypatch):

@@ -82,6 +82,31 @@ def test_output_that_cannot_be_written_is_one_sentence():
     assert "Traceback" not in done.stderr
 
 
+def test_a_closed_output_is_one_sentence_before_anything_is_done():
+    done = _process("train events >&-")
+    assert (done.returncode, done.stderr) == (2, "twofold: standard output is closed\n")
+
+
+@pytest.mark.parametrize(("argv", "code"), [("bin/twofold", 130), ("-m", 130), ("bin/other", 1)])
+def test_an_interrupt_while_the_command_starts_ends_without_a_traceback(argv, code):
+    """The interrupt comes while JAX is imported. Programs that use the library get their `KeyboardInterrupt`."""
+    program = f"""
+import signal, sys
+sys.argv = [{argv!r}]
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "jax":
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                sys.exit("interrupted")
+sys.meta_path.insert(0, Interrupting())
+import twofold
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "interrupted\n" if code == 1 else "")
+
+
 def test_a_terminal_that_knows_ascii_alone_gets_its_table():
     environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = _process("reproduce table4 --d 1 --tokens 4", env=environment)

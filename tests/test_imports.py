@@ -19,8 +19,8 @@ FLOORS = [
     {"forms"},
     {"layers"},
     {"scan"},
-    {"atomic"},
-    {"errors"},
+    {"atomic", "memory", "sealed"},
+    {"errors", "starting"},
 ]
 """The rooms of the house, from the top floor to the ground. A room imports from lower floors and from itself."""
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}

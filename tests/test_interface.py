@@ -12,7 +12,7 @@ import twofold
 from twofold.layers import Layer
 
 PUBLIC = {
-    "twofold": """InputError Stream convert discover layers load models save scan""",
+    "twofold": """InputError Stream convert discover keep_memory layers load models save scan""",
     "twofold.scan": """Implementation LSTMState SoftmaxState gru_scan implementations kv_scan linear_scan lstm_scan
         softmax_fold softmax_scan""",
     "twofold.layers": """Aaren Block CausalSelfAttention GRU GatedRNN KVCache LRU LSTM Layer LinearSelfAttention MIXERS Mixer

@@ -21,7 +21,9 @@ def write_whole(file: Path | str, data: bytes | str) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(temporary, file)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:  # such as that of a full disk
+            error.filename = os.fspath(file)
         temporary.unlink(missing_ok=True)
         raise
     flush_folder(file.parent)

@@ -17,9 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import InputError
+from .memory import keep_memory
 from .papers import attention_as_rnn, gated_rnn
 from .report import provenance
 from .report.tables import console_table
+from .starting import has_started
 from .tasks.classification import Classification
 from .tasks.events import Events
 from .tasks.forecasting import Forecasting
@@ -186,13 +188,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     **Returns:** the exit code: 0, 1 where training failed, 2 for unusable input or files, 130 where interrupted.
     """
+    keep_memory()
     words = sys.argv[1:] if arguments is None else arguments
+    if sys.stderr is None:  # It is closed. Libraries write there all the same, so no other file may take its place.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        return _told("standard output is closed", 2)
     for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII alone
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     provenance.command = " ".join(["twofold", *words])
     try:
         try:
+            has_started()
             return _run(words)
         finally:
             sys.stdout.flush()

@@ -211,6 +211,26 @@ def test_a_file_that_cannot_be_used_is_refused(write, name, text, message):
         load_events(write(name, text))
 
 
+@pytest.mark.parametrize(
+    ("elapsed", "agree"),
+    [
+        ([0, 1, 2.001], True),
+        ([5, 1, 2], True),
+        ([0, 1, 3], False),
+        ([0, None, 2], False),
+        ([0, 1], False),
+        ([0, 2], False),
+        (7, False),
+    ],
+)
+def test_two_lists_of_times_that_disagree_are_told_of(elapsed, agree, write, caplog):
+    times = {"time_since_start": [0, 1, 3], "time_since_last_event": elapsed, "type_event": [0, 1, 0], "seq_len": 3}
+    data = load_events(write("a.json", "\n".join([record(), record(**times), record()])))
+    assert sorted(unpadded(part)[0][0] for part in parts(data)) == [[0, 1], [0, 1], [0, 1, 3]]
+    told = "time_since_last_event is not the difference of time_since_start in line 2 of"
+    assert (told in caplog.text and "and 1 records in all" in caplog.text) == (not agree)
+
+
 def test_a_mark_that_is_not_in_the_training_part_is_refused(write, tmp_path):
     for part in ("train", "dev"):
         write(f"{part}.csv", GOOD)

@@ -2,14 +2,16 @@
 
 import gzip
 import importlib.util
+import sys
 
 import numpy as np
 import pandas
 import pytest
 
 from twofold import InputError
-from twofold.data import series
+from twofold.data import nycflights, series
 from twofold.data.series import read_csv
+from twofold.tasks import Forecasting
 
 
 @pytest.fixture
@@ -177,6 +179,16 @@ def test_the_gaps_of_the_weather_are_counted_and_carried_on():
         expected = np.array(expected)
         known = np.cumprod(np.isnan(expected), axis=0) == 0
         np.testing.assert_array_equal(values[:, : len(columns)][known], expected[known])
+
+
+def test_without_pandas_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.delitem(sys.modules, "twofold.data.series")
+    monkeypatch.delattr("twofold.data.series")
+    with pytest.raises(InputError, match=r"the package pandas is missing; pip install 'twofold\[tasks\]' installs it"):
+        Forecasting().load()
+    with pytest.raises(InputError, match=r"pip install 'twofold\[tasks\]' installs it"):
+        nycflights.read("weather")
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):

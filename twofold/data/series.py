@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas
 from jaxtyping import Float
 
 from ..errors import InputError
 from .nycflights import read
-from .packages import folder_of
+from .packages import folder_of, missing
+
+try:
+    import pandas
+except ImportError as error:
+    raise missing("pandas") from error
 
 WEATHER = ("temp", "dewp", "humid", "wind_speed", "pressure")
 

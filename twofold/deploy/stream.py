@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from ..errors import InputError
 from ..layers import Layer
 from ..saving import load_with_state, named_leaves, save_with_state, with_named_leaves
 from ..saving.folder import STATE
+
+LARGEST_BLOCK = 1024
+"""The most tokens that `push_many` gives to the model at once."""
 
 
 class Stream:
@@ -38,9 +41,10 @@ class Stream:
         self._dtype = jnp.result_type(float)
         # The parameters are constants of the compiled step, which halves the cost of a call. The state is updated in place.
         self._step = jax.jit(lambda state, x: model.step(state, x), donate_argnums=0)
+        self._prefill = jax.jit(lambda state, xs: model.prefill(state, xs), donate_argnums=0)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._compiled = False
+        self._compiled: set[tuple[int, ...]] = set()  # the shapes of the inputs that were read already
         # This has one entry, ((state, output), tokens), which is replaced in a single operation.
         self._now: deque[tuple[tuple[Any, Any], int]] = deque(maxlen=1)
         self.reset()
@@ -61,24 +65,47 @@ class Stream:
         **Raises:** `InputError` for any other token, which leaves the stream as it was. `RuntimeError` in a process that was
         forked after the stream was made, and if the state was lost in a step that failed.
         """
-        if os.getpid() != self._process:
-            raise RuntimeError("this process was forked after the stream was made; start it with the method 'spawn'")
+        self._check_process()
         x = self._checked(x)
         with self._lock:
-            if not self._compiled:  # with a copy of the state, which an interrupt during compilation could destroy
-                self._step(jax.tree.map(jnp.copy, self._now[0][0][0]), x)
-                self._compiled = True
-            (state, _), tokens = self._now[0]
-            # The step destroys the old state, and an interrupt can come between any two operations of Python. `extend` is a
-            # single operation. So the new state takes the place of the old one, unless the interrupt comes inside of JAX.
-            try:
-                self._now.extend(zip(map(self._step, (state,), (x,)), (tokens + 1,), strict=True))
-            except Exception as error:
-                if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
-                    raise RuntimeError("the stream lost its state in a step that failed; reset or load it") from error
-                raise
-            y = self._now[0][0][1]
-        return np.asarray(y)
+            return self._read(self._step, x, 1)
+
+    def push_many(self, xs: Shaped[ArrayLike, "time *features"]) -> Float[np.ndarray, "time out"]:
+        """Read many tokens at once, and return the outputs after each of them, `(time, out_size)`.
+
+        The state and the outputs are those of so many calls of `push`, up to rounding, at the speed of a scan. `xs` is
+        `(time, in_size)`, or `(time,)` for a model that reads marks. Tokens are read in blocks of powers of two, up to
+        1024, so that few lengths are compiled. After a Ctrl-C, `tokens` says how many were read.
+
+        **Raises:** as `push`. A token that cannot be read leaves the stream as it was.
+        """
+        self._check_process()
+        xs = self._checked(xs, many=True)
+        ys, start = [np.zeros((0, self.model.out_size), self._dtype)], 0
+        with self._lock:
+            while start < len(xs):
+                size = min(LARGEST_BLOCK, 1 << (len(xs) - start).bit_length() - 1)
+                ys.append(self._read(self._prefill, xs[start : start + size], size))
+                start += size
+        return np.concatenate(ys)
+
+    def _read(self, run: Callable, x: np.ndarray, count: int) -> np.ndarray:
+        """The output of `run`, which reads `count` tokens and takes the state to the next one."""
+        if (
+            x.shape not in self._compiled
+        ):  # with a copy of the state, which an interrupt during compilation could destroy
+            run(jax.tree.map(jnp.copy, self._now[0][0][0]), x)
+            self._compiled.add(x.shape)
+        (state, _), tokens = self._now[0]
+        # `run` destroys the old state, and an interrupt can come between any two operations of Python. `extend` is a
+        # single operation. So the new state takes the place of the old one, unless the interrupt comes inside of JAX.
+        try:
+            self._now.extend(zip(map(run, (state,), (x,)), (tokens + count,), strict=True))
+        except Exception as error:
+            if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+                raise RuntimeError("the stream lost its state in a step that failed; reset or load it") from error
+            raise
+        return np.asarray(self._now[0][0][1])
 
     def reset(self) -> None:
         """Forget all tokens. The stream is then as new."""
@@ -133,19 +160,31 @@ class Stream:
         with self._lock:
             self._now.append(((state, None), tokens))
 
-    def _checked(self, x) -> np.ndarray:
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError("this process was forked after the stream was made; start it with the method 'spawn'")
+
+    def _checked(self, x, many: bool = False) -> np.ndarray:
+        """One token, or many of them, as an array that the model reads."""
         x = np.asarray(x)
         if self._reads_marks:
-            if x.shape != () or x.dtype.kind not in "iu" or not 0 <= x < self._size:
-                raise InputError(f"the token is {x!r}; this model takes one integer from 0 to {self._size - 1}")
+            if x.ndim != many or (x.dtype.kind not in "iu" and x.size) or not np.all((x >= 0) & (x < self._size)):
+                takes = "integers" if many else "one integer"
+                given = "tokens are" if many else "token is"
+                raise InputError(f"the {given} {x!r}; this model takes {takes} from 0 to {self._size - 1}")
             return x.astype(int)
-        if x.shape != (self._size,) or x.dtype.kind not in "fiu":
-            raise InputError(
-                f"the token has shape {x.shape} and dtype {x.dtype};"
-                f" this model takes {self._size} numbers, ({self._size},)"
+        if x.ndim != 1 + many or x.shape[-1] != self._size or x.dtype.kind not in "fiu":
+            takes = (
+                f"tokens of {self._size} numbers, (time, {self._size})"
+                if many
+                else f"{self._size} numbers, ({self._size},)"
             )
+            given = "tokens have" if many else "token has"
+            raise InputError(f"the {given} shape {x.shape} and dtype {x.dtype}; this model takes {takes}")
         finite = np.isfinite(x)
         if not finite.all():
-            bad = int(np.argmin(finite))
-            raise InputError(f"feature {bad} of token {self.tokens} is {x[bad]}; all features must be finite numbers")
+            *row, feature = map(int, np.argwhere(~finite)[0])
+            raise InputError(
+                f"feature {feature} of token {self.tokens + sum(row)} is {x[*row, feature]}; all features must be finite numbers"
+            )
         return x.astype(self._dtype)  # always the same dtype, so that the step is compiled only once

@@ -11,6 +11,7 @@ from jaxtyping import ArrayLike, Bool, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import linear_scan
+from .affine import affine
 from .layer import Layer, check_sizes, parameter_dtype, promoted
 
 
@@ -153,7 +154,7 @@ class GatedRNN(Layer[Array]):
 
     def prefill(self, state, xs, *, resets=None):
         h = self.states(state, xs, resets=resets)
-        ys = _gate(h, self.w_out_m, self.w_out_x) @ self.readout.T
+        ys = _gate(h @ jnp.concatenate([self.w_out_m, self.w_out_x]).T) @ self.readout.T
         return jnp.concatenate([state[None], h])[-1], ys
 
     def states(
@@ -169,16 +170,16 @@ class GatedRNN(Layer[Array]):
         """
         xs = self._tokens(xs, like=self.readout)
         self._check(state, resets, len(xs))
-        xs = jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1)
-        gated = _gate(xs, self.w_in_m, self.w_in_x)
+        w_in = jnp.concatenate([self.w_in_m, self.w_in_x])
+        gated = _gate(affine(w_in[:, :-1], w_in[:, -1], xs))
         if self.recurrence == "diagonal":
             return linear_scan(self.lam, gated, state, resets=resets)
         return _dense_scan(self.lam, gated, state, resets)
 
 
-def _gate(z: Array, w_m: Array, w_x: Array) -> Array:
+def _gate(factors: Array) -> Array:
     """g(z) = (W_m z) * (W_x z). One matrix product makes both factors, which saves a quarter of the time of a training step."""
-    m, x = jnp.split(z @ jnp.concatenate([w_m, w_x]).T, 2, axis=-1)
+    m, x = jnp.split(factors, 2, axis=-1)
     return m * x
 
 

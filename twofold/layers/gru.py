@@ -9,8 +9,9 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import gru_scan
+from .affine import affine
 from .layer import Layer, check_sizes, parameter_dtype, promoted
-from .lstm import affine, uniform
+from .lstm import uniform
 
 
 class GRU(Layer[Array]):

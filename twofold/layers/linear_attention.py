@@ -101,6 +101,8 @@ class LinearSelfAttention(Layer[Array]):
 
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=self.w_v)
-        v, k, q = (jnp.einsum("hri,ti->thr", w, xs) for w in (self.w_v, self.w_k, self.w_q))
+        v, k, q = (
+            (xs @ w.reshape(-1, self.in_size).T).reshape(len(xs), *w.shape[:2]) for w in (self.w_v, self.w_k, self.w_q)
+        )
         state, out = kv_scan(q, k, v, state, resets=resets)
         return state, jnp.sum(out, 1)

@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import LSTMState, lstm_scan
+from .affine import affine
 from .layer import Layer, check_sizes, parameter_dtype, promoted
 
 
@@ -88,8 +89,3 @@ def uniform(key: PRNGKeyArray, hidden: int, dtype: np.dtype, *shapes: tuple[int,
     limit = hidden**-0.5
     keys = jax.random.split(key, len(shapes))
     return [jax.random.uniform(k, shape, dtype, -limit, limit) for k, shape in zip(keys, shapes, strict=True)]
-
-
-def affine(u: Array, b: Array, xs: Array) -> Array:
-    """U x_t + b for all t, `(time, size)`. A constant 1 is appended to x_t: to add b would take one more pass over memory."""
-    return jnp.concatenate([xs, jnp.ones_like(xs[:, :1])], 1) @ jnp.concatenate([u, b[:, None]], 1).T

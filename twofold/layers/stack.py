@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import PRNGKeyArray
 
 from ..errors import InputError
+from .affine import affine
 from .layer import Layer, check_sizes, dtype_of, parameter_dtype
 
 
@@ -68,17 +69,18 @@ class Block(Layer[Any]):
         xs = self._tokens(xs, like=self.contract.weight)
         state, mixed = self.mixer.prefill(state, jax.vmap(self.mixer_norm)(xs), resets=resets)
         xs = xs + mixed
-        return state, xs + jax.vmap(self._feed_forward)(xs)
+        return state, xs + self._feed_forward(xs)
 
     def step(self, state, x):
         # A mixer's `step` can be cheaper than its `prefill` of one token: attention writes its cache in place in `step`.
         x = self._tokens(jnp.asarray(x)[None], like=self.contract.weight)[0]
         state, mixed = self.mixer.step(state, self.mixer_norm(x))
         x = x + mixed
-        return state, x + self._feed_forward(x)
+        return state, x + self._feed_forward(x[None])[0]
 
-    def _feed_forward(self, x):
-        return self.contract(jax.nn.gelu(self.expand(self.feed_forward_norm(x))))
+    def _feed_forward(self, xs):
+        inner = affine(self.expand.weight, self.expand.bias, jax.vmap(self.feed_forward_norm)(xs))
+        return affine(self.contract.weight, self.contract.bias, jax.nn.gelu(inner))
 
 
 class Stack(Layer[tuple]):

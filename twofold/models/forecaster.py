@@ -128,7 +128,7 @@ class Forecaster(Layer[ForecasterState]):
         state, known = self._known(state, xs, resets)
         if not len(known.features):  # an empty array cannot be indexed, not even at no times
             return state, jnp.zeros((0, self.out_size), known.features.dtype)
-        return state, jax.vmap(self._forecast, (0, None))(jnp.arange(len(known.features)), known)
+        return state, self._forecasts(jnp.arange(len(known.features)), known)
 
     def forecasts_at(
         self, times: Int[ArrayLike, " times"], xs: Float[ArrayLike, "time in"]
@@ -140,7 +140,7 @@ class Forecaster(Layer[ForecasterState]):
         """
         remembered, read = jnp.split(jnp.asarray(xs), [self.lags])
         _, known = self._known(self._remembering(remembered), read, None)
-        return jax.vmap(self._forecast, (0, None))(jnp.asarray(times), known)
+        return self._forecasts(jnp.asarray(times), known)
 
     def _remembering(self, xs):
         """A state that remembers the observations `xs`, with a model that has read nothing yet."""
@@ -179,7 +179,11 @@ class Forecaster(Layer[ForecasterState]):
         """
         return together[times + self.lags - jnp.minimum(lags, seen[times] - 1)]
 
-    def _forecast(self, time, known):
+    def _forecasts(self, times, known):
+        changes = self.model.read(known.features[times]).reshape(len(times), self.horizon, len(self.targets))
+        return jax.vmap(self._forecast, (0, 0, None))(times, changes, known)
+
+    def _forecast(self, time, changes, known):
         targets = jnp.array(self.targets)
         season = self.season - 1 - jnp.arange(self.horizon) % self.season
         last, seasonal = (
@@ -187,7 +191,6 @@ class Forecaster(Layer[ForecasterState]):
         )
         share = jax.nn.sigmoid(self.seasonality)[:, None]
         naive = last + share * (seasonal - last)
-        changes = self.model.read(known.features[time]).reshape(self.horizon, len(self.targets))
         return (naive + known.deviation[time, targets] * changes).ravel()
 
     def _seen(self, state, resets, time: int) -> Int[Array, " time"]:

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
+from ..layers.affine import affine
 from ..layers.layer import Layer, check_sizes, parameter_dtype
 from ..layers.mixers import mixer_named
 from ..layers.running_mean import RunningMean
@@ -102,18 +103,24 @@ class SequenceModel(Layer[tuple]):
 
     def prefill(self, state, xs, *, resets=None):
         state, features = self.features(state, xs, resets=resets)
-        return state, jax.vmap(self.read)(features)
+        return state, self.read(features)
 
     def features(self, state, xs, *, resets=None) -> tuple[tuple, Float[Array, "time width"]]:
         """As `prefill`, but with the features after the stack, `(time, width)`, in place of the outputs.
 
-        `read` makes the output from the features at one token.
+        `read` makes the outputs from the features.
         """
-        return self.stack.prefill(state, jax.vmap(self.encoder)(self._encodable(xs)), resets=resets)
+        return self.stack.prefill(state, self._encoded(xs), resets=resets)
 
-    def read(self, features: Float[Array, " width"]) -> Float[Array, " out"]:
-        """The output, `(out,)`, from the features at one token, `(width,)`."""
-        return self.readout(self.norm(features))
+    def read(self, features: Float[Array, "tokens width"]) -> Float[Array, "tokens out"]:
+        """The outputs, `(tokens, out)`, from the features at some tokens, `(tokens, width)`."""
+        return affine(self.readout.weight, self.readout.bias, jax.vmap(self.norm)(features))
+
+    def _encoded(self, xs):
+        xs = self._encodable(xs)
+        if isinstance(self.encoder, eqx.nn.Embedding):
+            return jax.vmap(self.encoder)(xs)
+        return affine(self.encoder.weight, self.encoder.bias, xs)
 
     def _encodable(self, xs):
         if self.reads == "features":

@@ -44,7 +44,8 @@ def built(description: Any, arrays: dict[str, np.ndarray]) -> layers.Layer:
         token = np.int32(0) if model.reads == "marks" else np.zeros(model.in_size, np.float32)
         jax.eval_shape(lambda: model.step(model.init_state(), token))
     except Exception as error:  # a wrong field can lead to any error
-        raise InputError(f"its fields do not fit together: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(f"its fields do not fit together: {reason}") from error
     return model
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..atomic import flush_folder, write_whole
 from ..errors import InputError
+from ..sealed import checksum_of, sealed
 
 CONFIG, MODEL, STATE = "config.json", "model.safetensors", "state.safetensors"
 FORMAT = 2
@@ -37,8 +38,7 @@ def write_together(folder: Path, model: dict[str, Any], files: dict[str, bytes])
     **Raises:** `OSError` if the files cannot be written. Then either all old files are there, or all new ones.
     """
     checksums = {name: _checksum(data) for name, data in files.items()}
-    config = {"format": FORMAT, "files": checksums, "model": model}
-    config["checksum"] = _checksum_of_config(config)
+    config = sealed({"format": FORMAT, "files": checksums, "model": model})
     folder.mkdir(parents=True, exist_ok=True)
     flush_folder(folder.parent)
     with _locked(folder):
@@ -73,7 +73,7 @@ def read_together(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 def _read_config(file: Path, text: bytes) -> dict[str, Any]:
     try:
         config = json.loads(text)
-        checksum = _checksum_of_config(config)
+        checksum = checksum_of(config) if isinstance(config, dict) else None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged: {type(error).__name__}: {error}") from error
     if not isinstance(config, dict):
@@ -153,9 +153,3 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _checksum_of_config(config: Any) -> str:
-    """The checksum of all that `config` says, except its own checksum. The layout of the file does not matter."""
-    content = {name: config[name] for name in config if name != "checksum"} if isinstance(config, dict) else config
-    return _checksum(json.dumps(content, sort_keys=True).encode())

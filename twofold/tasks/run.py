@@ -16,7 +16,7 @@ from ..atomic import write_whole
 from ..errors import InputError
 from ..layers import Layer
 from ..saving import load, save
-from ..train import Trained, draw_learning_curve, fit, open_run
+from ..train import Trained, described_run, draw_learning_curve, fit, open_run
 from .classification import Classification
 from .events import Events
 from .forecasting import Forecasting
@@ -144,11 +144,11 @@ def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
 
     **Raises:** `InputError` if the folder is not the folder of a run with one seed, or is damaged.
     """
-    file = Path(folder) / "run.json"
     try:
-        task = _task_from(json.loads(file.read_text()))
+        task = _task_from(described_run(folder))
+        task.check()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} is not the folder of a run that can be evaluated: {file}: {error!r}") from error
+        raise InputError(f"{folder} is not the folder of a run that can be evaluated: {error}") from error
     model = load(folder)
     data = task.load()
     expected = jax.eval_shape(lambda: task.deployed(task.model(data, jax.random.key(0)), data))

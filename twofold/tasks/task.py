@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
@@ -66,6 +66,7 @@ class Task(abc.ABC, Generic[Data]):
 
         **Raises:** `InputError` for a setting that cannot be used.
         """
+        self._check_types()
         mixer_named(self.mixer)
         for name in self.positive:
             if getattr(self, name) < 1:
@@ -73,6 +74,16 @@ class Task(abc.ABC, Generic[Data]):
         for name in self.not_negative:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be a finite number, not negative")
+
+    def _check_types(self) -> None:
+        """Settings may come from a file or from Python, where nothing has looked at them."""
+        for field in dataclasses.fields(self):
+            name, value, accepted = field.name, getattr(self, field.name), _accepted(field.type)
+            if isinstance(value, bool) or not isinstance(value, accepted):
+                names = " or ".join(dict.fromkeys(one.__name__.replace("NoneType", "None") for one in accepted))
+                raise InputError(f"{name} is {value!r:.80}; it must be of type {names}")
+            if isinstance(value, int) and not -(2**31) <= value < 2**31:
+                raise InputError(f"{name} is {value}; integers must be below 2^31")
 
     def as_json(self) -> dict[str, Any]:
         """The name of the task and its settings, in the form of run.json."""
@@ -123,3 +134,12 @@ class Task(abc.ABC, Generic[Data]):
     @abc.abstractmethod
     def example(self, data: Data) -> Float[Array, "time in"]:
         """Some raw tokens of the test part, as a stream would bring them."""
+
+
+def _accepted(kind: Any) -> tuple[type, ...]:
+    """The types that a setting with this annotation can have. Choices are strings; which, is told elsewhere."""
+    if get_origin(kind) is Literal:
+        return (str,)
+    if get_origin(kind) is not None:  # a union
+        return tuple(one for each in get_args(kind) for one in _accepted(each))
+    return {float: (float, int), Path: (Path, str)}.get(kind, (kind,))

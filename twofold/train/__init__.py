@@ -6,6 +6,7 @@ from .lock import locked as locked
 from .loop import Trained, fit
 from .optimiser import adamw_cosine as adamw_cosine
 from .results import kept
+from .run import described_run as described_run
 from .run import open_run as open_run
 
 __all__ = ["Checkpoint", "Trained", "fit", "kept"]

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Scalar
 
 from ..errors import InputError
+from ..memory import keep_memory
 from .history import History
 from .population import Population, State
 from .progress import progress_bar
@@ -103,6 +104,7 @@ def fit(
     - `OSError` if a file cannot be written;
     - after Ctrl-C `KeyboardInterrupt`, and after SIGTERM `SystemExit` with code 143.
     """
+    keep_memory()
     if steps < 1:
         raise InputError(f"steps is {steps}; it must be at least 1")
     if records < 1:

@@ -1,6 +1,5 @@
 """Keep results that take long in files. A run that was stopped continues after the last of them."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_whole
+from ..sealed import sealed, unsealed
 
 logger = logging.getLogger(__name__)
 
@@ -33,29 +33,21 @@ def kept(file: Path | str, settings: Any, make: Callable[[], Any]) -> Any:
         return present["result"]
     file.parent.mkdir(parents=True, exist_ok=True)
     result = _as_json(make())
-    content = {"settings": settings, "result": result}
-    write_whole(file, json.dumps(content | {"checksum": _checksum(content)}, indent=1) + "\n")
+    write_whole(file, json.dumps(sealed({"settings": settings, "result": result}), indent=1) + "\n")
     return result
 
 
 def _read(file: Path) -> dict[str, Any] | None:
     """The settings and the result in a file, or None if the file is missing or damaged."""
     try:
-        content = json.loads(file.read_bytes())
-        checksum = content.pop("checksum")
-        if checksum != _checksum(content):
-            raise ValueError("its content does not fit its checksum")
+        content = unsealed(file.read_bytes())
         return {"settings": content["settings"], "result": content["result"]}
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         logger.warning("%s is damaged (%s); its result is made again", file, error)
         return None
 
 
 def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
-
-
-def _checksum(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

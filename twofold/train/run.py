@@ -8,6 +8,7 @@ from typing import Any
 
 from ..atomic import write_whole
 from ..errors import InputError
+from ..sealed import sealed, unsealed
 from .lock import locked
 
 
@@ -27,10 +28,24 @@ def open_run(folder: Path | str, config: dict[str, Any]) -> Iterator[Path]:
         raise InputError(f"{folder} exists and is not a run of twofold; choose another --out")
     with locked(folder):
         if described.exists():
-            _compare(described, config)
+            _compare(folder, config)
         else:
-            write_whole(described, json.dumps(config, indent=2) + "\n")
+            write_whole(described, json.dumps(sealed(config), indent=2) + "\n")
         yield folder
+
+
+def described_run(folder: Path | str) -> dict[str, Any]:
+    """The config of the run in a folder, from its run.json.
+
+    **Raises:** `InputError` if the file is damaged or was changed by hand; `OSError` if it cannot be read.
+    """
+    file = Path(folder) / "run.json"
+    try:
+        return unsealed(file.read_bytes())
+    except ValueError as error:
+        raise InputError(
+            f"{file} is damaged or was changed by hand: {error}; delete {folder} to start again"
+        ) from error
 
 
 def _is_empty(folder: Path) -> bool:
@@ -38,16 +53,11 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and all(file.name in (".lock", ".run.json.new") for file in folder.iterdir())
 
 
-def _compare(described: Path, config: dict[str, Any]) -> None:
-    folder = described.parent
-    try:
-        present = json.loads(described.read_bytes())
-        changed = [name for name in sorted(present.keys() | config.keys()) if present.get(name) != config.get(name)]
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{described} is damaged ({error}); delete {folder} to start again") from error
-    if changed:
-        name = changed[0]
-        raise InputError(
-            f"{folder} holds another run, of {name} = {present.get(name)} rather than {config.get(name)};"
-            " choose another --out, or delete the folder"
-        )
+def _compare(folder: Path, config: dict[str, Any]) -> None:
+    present = described_run(folder)
+    for name in sorted(present.keys() | config.keys()):
+        if present.get(name) != config.get(name):
+            raise InputError(
+                f"{folder} holds another run, of {name} = {present.get(name)} rather than {config.get(name)};"
+                " choose another --out, or delete the folder"
+            )

@@ -67,7 +67,8 @@ def test_students_are_begun_again_until_one_succeeds(enough, tried, best, monkey
 
     def finetune(student, teacher, *, steps, time, progress):
         begun.append(student)
-        return Finetuned(student, np.array([2.0, next(ends)]), np.zeros(2))
+        losses = np.array([2.0, next(ends)])
+        return Finetuned(student, losses, np.zeros(2), (losses,))
 
     monkeypatch.setattr(students, "finetune", finetune)
     teacher = LinearSelfAttention(2, 2, key=jax.random.key(0))
