@@ -7,8 +7,10 @@ from typing import Literal, get_args
 import tyro
 from rich.console import Console
 
+from twofold import keep_memory
+
 from . import layers, models, own_tasks, recurrent, scans, times
-from .memory import in_an_ordinary_process, keep_memory
+from .ordinary import in_an_ordinary_process
 from .suite import measure
 from .timing import SECONDS
 
@@ -40,11 +42,9 @@ def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/be
     both = [part for part in asked if part in BOTH_WAYS]
     console = Console(width=None if sys.stdout.isatty() else 160)
     beside: dict | None = None
-    if not ordinary:
-        keep_memory()
-        if both:
-            with console.status(f"in an ordinary process first: {', '.join(both)}"):
-                beside = in_an_ordinary_process(["--quick"] * quick + (["--only", only] if only else []))
+    if not ordinary and keep_memory() and both:
+        with console.status(f"in an ordinary process first: {', '.join(both)}"):
+            beside = in_an_ordinary_process(["--quick"] * quick + (["--only", only] if only else []))
     measured = both if ordinary else asked
     cases = [case for part in measured if part in CASES for case in CASES[part](quick)]
     trainings = [training for part in measured if part in TRAININGS for training in TRAININGS[part](quick)]

@@ -12,7 +12,7 @@ from rich.table import Table
 from twofold.report.tables import console_table, markdown_table
 
 READING = """\
-After this page you can compare the speed of twofold's scans, layers and models with other libraries. The columns of the tables mean:
+After this page you can compare the speed of twofold's scans, layers and models with other libraries. The columns mean:
 
 - *ms*: the median time in milliseconds. In each round, all contestants take one turn, in random order. Short calls are
   repeated within a turn.
@@ -21,8 +21,8 @@ After this page you can compare the speed of twofold's scans, layers and models 
 - *limits*: the time as a multiple of the least time that the machine needs. This is the longer of two times. The first is the
   time to read every input once and to write every result once, at the speed of a copy of the largest of them. The second is the
   time of the matrix products in twofold's function, at the speed of a large product.
-- *ordinary*: the time and the ratio in an ordinary process, where glibc gives the memory of large buffers back to the system
-  after each call. All other figures are from a process that keeps this memory.
+- *ordinary*: the time and the ratio in an ordinary process, where glibc gives the memory of large arrays back to the system
+  after each call. All other figures are from a process that keeps this memory, by `twofold.keep_memory`.
 - *copies*: the time as a multiple of the time that a copy of the values takes.
 - *compile*: the time of tracing, lowering and compiling. For torch.compile it is the time of the first call.
 - *error*: the largest difference from a float64 reference, in the output or in any gradient, relative to the largest entry of the

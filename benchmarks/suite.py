@@ -15,7 +15,7 @@ from twofold.report.provenance import processors, write_json
 from . import training_steps
 from .contestants import PEERS, Case, present
 from .limits import bandwidth, copy_seconds, moved, product_peak
-from .memory import put_beside
+from .ordinary import put_beside
 from .report import draw, markdown, table, training_table
 from .times import grow
 from .timing import SECONDS, compare, references

@@ -1,7 +1,6 @@
 """The contestants that are installed agree with float64, on tiny shapes, and the report is written."""
 
 import json
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ import optax
 import pytest
 from rich.console import Console
 
-from benchmarks import layers, limits, memory, models, recurrent, scans, suite, times, training_steps
+from benchmarks import layers, limits, models, ordinary, recurrent, scans, suite, times, training_steps
 from benchmarks.contestants import Contestant, present, with_jax
 from benchmarks.timing import compare, references
 
@@ -108,29 +107,27 @@ def test_losses_of_equal_weights_are_compared():
 
 
 def test_an_ordinary_process_is_measured_beside(monkeypatch, tmp_path):
-    """It has none of the settings that keep memory, and its times get columns of their own."""
+    """Its times get columns of their own."""
     loop = training_steps.Loop(lambda model, key: model**2, jnp.ones(()), optax.sgd(0.1), steps=2)
     training = training_steps.Training("loops", "loop", loop, {})
     monkeypatch.setattr(limits, "LARGE", 2**20)
     monkeypatch.setattr(limits, "SQUARE", 64)
-    monkeypatch.setenv("GLIBC_TUNABLES", f"glibc.malloc.perturb=1:{memory.KEEP_MEMORY}")
     case = scans.linear_case((2, 8, 4), jnp.float32, constant=True, compiled=False)
     case = case._replace(contestants=case.contestants[:2])
 
-    def measure(out, ordinary=None):
-        return suite.measure([case], [training], [], [], Path(out), Console(quiet=True), ordinary, seconds=0)
+    def measure(out, apart=None):
+        return suite.measure([case], [training], [], [], Path(out), Console(quiet=True), apart, seconds=0)
 
-    def process(command, *, env, **options):
+    def process(command, **options):
         assert command[1:5] == ["-m", "benchmarks", "--ordinary", "--quick"]
-        assert env == os.environ | {"GLIBC_TUNABLES": "glibc.malloc.perturb=1"}
         measure(command[-1])
 
-    monkeypatch.setattr(memory, "subprocess", SimpleNamespace(run=process, DEVNULL=None))
-    ordinary = memory.in_an_ordinary_process(["--quick"])
-    figures = measure(tmp_path, ordinary)
+    monkeypatch.setattr(ordinary, "subprocess", SimpleNamespace(run=process, DEVNULL=None))
+    apart = ordinary.in_an_ordinary_process(["--quick"])
+    figures = measure(tmp_path, apart)
     steps = figures["training"][0]["contestants"]["twofold"]
-    assert steps["ordinary"]["ms"] == ordinary["training"][0]["contestants"]["twofold"]["ms"] > 0
+    assert steps["ordinary"]["ms"] == apart["training"][0]["contestants"]["twofold"]["ms"] > 0
     scan = figures["cases"][0]["contestants"]["twofold, XLA"]["gradient"]
-    assert scan["ordinary"]["ratio"] == ordinary["cases"][0]["contestants"]["twofold, XLA"]["gradient"]["ratio"]
+    assert scan["ordinary"]["ratio"] == apart["cases"][0]["contestants"]["twofold, XLA"]["gradient"]["ratio"]
     assert (tmp_path / "bench.md").read_text().count("| ms | ratio | ordinary, ms | ordinary, ratio |") == 1
     assert "| with gradient, ms | ratio | ordinary, ms | ordinary, ratio |" in (tmp_path / "bench.md").read_text()
