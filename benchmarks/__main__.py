@@ -40,7 +40,7 @@ def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/be
     """
     asked = [part for part in get_args(Part) if only in (None, part)]
     both = [part for part in asked if part in BOTH_WAYS]
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     beside: dict | None = None
     if not ordinary and keep_memory() and both:
         with console.status(f"in an ordinary process first: {', '.join(both)}"):
