@@ -25,6 +25,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # The command's own processes read and write no programs of earlier ones, except where a test asks for it.
+    os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
+    jax.config.update("jax_enable_compilation_cache", False)
+    os.environ.setdefault("XDG_CACHE_HOME", str(config.rootpath / ".pytest_cache" / "user"))
     if config.getoption("--plain"):
         return
     # Compiled quickly rather than well: most of the time of the tests is XLA's. The same operations in the same order.

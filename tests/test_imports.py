@@ -19,7 +19,7 @@ FLOORS = [
     {"forms"},
     {"layers"},
     {"scan"},
-    {"atomic", "memory", "sealed"},
+    {"atomic", "compiled", "memory", "sealed"},
     {"errors", "starting"},
 ]
 """The rooms of the house, from the top floor to the ground. A room imports from lower floors and from itself."""

@@ -16,6 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from .compiled import keep_compiled
 from .errors import InputError
 from .memory import keep_memory
 from .papers import attention_as_rnn, gated_rnn
@@ -96,6 +97,7 @@ class TrainOn(Generic[AnyTask]):
     def run(self, console: Console) -> None:
         from .tasks.run import train
 
+        keep_compiled()
         out = self.out or Path("runs") / f"{self.settings.data_name}-{self.settings.mixer}"
         run = train(self.settings, out)
         console.print(_metrics_table(run.tables[0]))
@@ -144,6 +146,7 @@ class Evaluate:
     def run(self, console: Console) -> None:
         from .tasks.run import evaluate_run
 
+        keep_compiled()
         console.print(_metrics_table(evaluate_run(self.folder)[1]))
 
 

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import block_diag
 
 from ..errors import InputError
 from ..forms import Matrix, gated_rnn_weights
@@ -153,6 +152,8 @@ def _tanh_slopes(size: Matrix, limits: Linearisation) -> Matrix:
 
 def _layer(dtype, *units: _Units) -> tuple[GRU, list[_Signal]]:
     """The layer of these neurons, and what each group of them holds, as linear functions of its output."""
+    from scipy.linalg import block_diag  # imported here, because it takes as long as all of twofold
+
     candidate, gate = (np.concatenate([getattr(each, name) for each in units]) for name in ("candidate", "gate"))
     n, none = len(candidate), np.zeros((len(candidate), candidate.shape[1] - 1))
     u = np.concatenate([none, candidate[:, :-1], gate[:, :-1]])

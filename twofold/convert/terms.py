@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import block_diag
 
 from ..errors import InputError
 from ..forms import (
@@ -91,6 +90,8 @@ def _minimal(weights: AttentionWeights, eps: float) -> Terms:
     L S U is symmetric where L and U share directions. This corner takes as few terms as S q does in `compact`. The other
     entries take one term each.
     """
+    from scipy.linalg import block_diag  # imported here, because it takes as long as all of twofold
+
     parts = [_minimal_head(v, b, eps) for v, b in zip(weights.w_v, weights.b, strict=True)]
     left, right, queries, mixes, readouts = zip(*parts, strict=True)
     chosen, mixture = spanning_subset(np.concatenate(queries), eps)

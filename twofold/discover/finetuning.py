@@ -10,7 +10,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from scipy import linalg
 
 from ..errors import InputError
 from ..forms import GatedRNNWeights, check_finite, gated_rnn_weights
@@ -187,6 +186,8 @@ def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, enough:
 
 def _step(normal, gradient, held, damping):
     """The damped step of the weights that are not held at a bound."""
+    from scipy import linalg  # imported here, because it takes as long as all of twofold
+
     free = np.flatnonzero(~held)
     damped = normal[np.ix_(free, free)]
     size = np.diagonal(damped)

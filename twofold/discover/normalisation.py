@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import qr
 
 from ..forms import Matrix, gated_rnn_weights
 from ..layers import GatedRNN
@@ -62,6 +61,8 @@ def _unmixed(queries: Matrix) -> tuple[Matrix, Matrix]:
     k = len(queries)
     if k == 0 or np.linalg.matrix_rank(queries) < k:
         return queries, np.eye(k)
+    from scipy.linalg import qr  # imported here, because it takes as long as all of twofold
+
     own = np.sort(qr(queries, mode="r", pivoting=True)[1][:k])
     rows, sizes = _unit_rows(np.linalg.solve(queries[:, own], queries))
     rows[:, own] = np.diag(np.diag(rows[:, own]))  # Exactly.

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import qr
 
 Matrix = np.ndarray
 
@@ -32,6 +31,8 @@ def spanning_subset(rows: Float[Matrix, "n v"], eps: float) -> tuple[Int[Matrix,
     """
     if not len(rows):
         return np.arange(0), np.eye(0)
+    from scipy.linalg import qr  # imported here, because it takes as long as all of twofold
+
     triangle, order = qr(rows.T, mode="r", pivoting=True)
     remainders = np.abs(np.diag(triangle))
     rank = np.sum(remainders > rounding(rows, eps) * np.max(remainders, initial=0.0))
