@@ -19,7 +19,7 @@ test: .venv/installed-dev
 	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest tests/scan tests/layers/test_oracles.py --ignore tests/scan/test_matrix.py
 	$(BIN)/pytest --plain tests/layers/test_law.py tests/deploy tests/tasks/test_classification.py tests/discover/test_input.py
 
-# PyTorch takes part where it is installed.
+# It installs the other libraries, and takes about an hour.
 bench: .venv/installed-bench
 	$(BIN)/twofold bench
 

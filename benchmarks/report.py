@@ -1,5 +1,6 @@
 """The tables of the benchmarks, on the console and in Markdown, and the picture of time against tokens."""
 
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
@@ -11,7 +12,7 @@ from rich.table import Table
 from twofold.report.tables import console_table, markdown_table
 
 READING = """\
-After this page you can compare the speed of twofold's scans and layers with other libraries. The columns of the tables mean:
+After this page you can compare the speed of twofold's scans, layers and models with other libraries. The columns mean:
 
 - *ms*: the median time in milliseconds. In each round, all contestants take one turn, in random order. Short calls are
   repeated within a turn.
@@ -20,21 +21,31 @@ After this page you can compare the speed of twofold's scans and layers with oth
 - *limits*: the time as a multiple of the least time that the machine needs. This is the longer of two times. The first is the
   time to read every input once and to write every result once, at the speed of a copy of the largest of them. The second is the
   time of the matrix products in twofold's function, at the speed of a large product.
+- *ordinary*: the time and the ratio in an ordinary process, where glibc gives the memory of large arrays back to the system
+  after each call. All other figures are from a process that keeps this memory, by `twofold.keep_memory`.
 - *copies*: the time as a multiple of the time that a copy of the values takes.
 - *compile*: the time of tracing, lowering and compiling. For torch.compile it is the time of the first call.
 - *error*: the largest difference from a float64 reference, in the output or in any gradient, relative to the largest entry of the
   array. A contestant with an error above 1e-3 is not timed."""
 
 TRAINING = """\
-A step has a loss, a gradient and an update by the optimiser, compiled as `twofold.train.fit` compiles them. The first two columns
-are with the native kernels, the next two with XLA alone. *Of peak* is the share of the time that the matrix products would take
-at the speed of a large product. The ratio is the time with XLA alone divided by the time with the kernels."""
+A step has a loss, a gradient and an update by the optimiser. In JAX, several steps are compiled into one call, as
+`twofold.train.fit` compiles them. In PyTorch they are a loop. The further columns mean:
+
+- *of peak*: the share of the time that the matrix products of twofold's step would take at the speed of a large product.
+- *memory*: what the compiled call needs for its arguments, its results and all arrays between them, as XLA plans it. What a
+  kernel allocates itself is not counted. PyTorch does not say what it needs.
+
+Losses of twofold with the kernels and on XLA alone are compared before they are timed. Other models with a *SequenceModel* have
+the same architecture, the same tokens and AdamW, which PyTorch runs as one kernel. Their weights are not the same, so they are
+timed if they have as many parameters, up to 1%, and if their loss falls. The shape is (batch, time, width, depth)."""
 
 
 def rows(case: dict, winner: str) -> tuple[list[str], list[list[str]]]:
     """The headings and the cells of a case. `winner` is the format of a ratio that is clearly below 1."""
     copies = ["copies"] * (case["operation"] == "softmax scan")
-    each = ["ms", "ratio", "limits", *copies, "compile, s"]
+    both = any("ordinary" in figures["forward"] for figures in case["contestants"].values())
+    each = ["ms", "ratio", *["ordinary, ms", "ordinary, ratio"] * both, "limits", *copies, "compile, s"]
     headings = ["contestant", *(f"forward, {each[0]}", *each[1:]), *(f"with gradient, {each[0]}", *each[1:]), "error"]
     lines = []
     for name, figures in case["contestants"].items():
@@ -49,40 +60,61 @@ def rows(case: dict, winner: str) -> tuple[list[str], list[list[str]]]:
 def _cells(figures: dict, limit: float, copy: float, headings: list[str], winner: str) -> list[str]:
     if "ms" not in figures:
         return [figures["left_out"], *[""] * (len(headings) - 1)]
-    ratio = figures.get("ratio")  # None if twofold itself was not timed
-    shown = {
-        "ms": f"{figures['ms']:.3g}" if figures["ms"] < 100 else f"{figures['ms']:,.0f}",
-        "ratio": "" if ratio is None else (winner if ratio < 0.95 else "{}").format(f"{ratio:.2f}"),
+    shown = _times(figures, winner) | {
         "limits": f"{figures['ms'] / limit:.1f}",
         "copies": f"{figures['ms'] / copy:.1f}",
         "compile, s": f"{figures['compile_s']:.2f}",
     }
-    return [shown[heading] for heading in headings]
+    return [shown.get(heading, "") for heading in headings]
+
+
+def _times(figures: dict, winner: str) -> dict[str, str]:
+    """The time and the ratio, in this process and in an ordinary one, by their headings."""
+    shown = {}  # There is no ratio if twofold itself was not timed.
+    for prefix, timed in (("", figures), ("ordinary, ", figures.get("ordinary", {}))):
+        if "ms" in timed:
+            shown[f"{prefix}ms"] = digits(timed["ms"])
+        if "ratio" in timed:
+            shown[f"{prefix}ratio"] = (winner if timed["ratio"] < 0.95 else "{}").format(f"{timed['ratio']:.2f}")
+    return shown
+
+
+def digits(x: float) -> str:
+    return f"{x:.3g}" if x < 100 else f"{x:,.0f}"
 
 
 def table(case: dict) -> Table:
     headings, lines = rows(case, "[bold red]{}[/]")
     note = case["note"] or None
-    return console_table(headings, lines, title=title(case), title_justify="left", caption=note, caption_justify="left")
+    return console_table(
+        headings, lines, title=case["title"], title_justify="left", caption=note, caption_justify="left"
+    )
 
 
-def training_rows(figures: dict) -> tuple[list[str], list[list[str]]]:
-    """The headings and the cells of the training loops."""
-    headings = ["training loop", "steps/s", "of peak", "XLA, steps/s", "of peak", "ratio"]
+def training_rows(trainings: list[dict], winner: str) -> tuple[list[str], list[list[str]]]:
+    """The headings and the cells of comparisons of training loops. `winner` is as in `rows`."""
+    each = [
+        (training["name"], name, figures) for training in trainings for name, figures in training["contestants"].items()
+    ]
+    both = any("ordinary" in figures for _, _, figures in each)
+    times = ["ms", "ratio", *["ordinary, ms", "ordinary, ratio"] * both]
+    headings = ["loop", "contestant", *times, "steps/s", "of peak", "compile, s", "memory, MB"]
     lines = []
-    for name, loop in figures["training"].items():
-        pairs = zip(loop["steps_per_s"].values(), loop["share_of_peak"].values(), strict=True)
-        cells = [cell for rate, share in pairs for cell in (f"{rate:.3g}", f"{share:.0%}")]
-        lines.append([name, *cells, f"{loop['ratio']:.2f}"])
+    for loop, name, figures in each:
+        if "ms" not in figures:
+            lines.append([loop, name, figures["left_out"], *[""] * (len(headings) - 3)])
+            continue
+        shown, memory = _times(figures, winner), figures["memory_bytes"]
+        cells = [digits(1e3 / figures["ms"]), f"{figures['share_of_peak']:.0%}", f"{figures['compile_s']:.1f}"]
+        cells.append("" if memory is None else f"{memory / 1e6:,.0f}")
+        lines.append([loop, name, *(shown.get(heading, "") for heading in times), *cells])
     return headings, lines
 
 
-def training_table(figures: dict) -> Table:
-    return console_table(*training_rows(figures), title="training loops", title_justify="left")
-
-
-def title(case: dict) -> str:
-    return f"{case['operation']}, {case['variant']}, ({', '.join(map(str, case['shape']))})"
+def training_table(trainings: list[dict]) -> Table:
+    """The table of the comparisons of one group."""
+    rows = training_rows(trainings, "[bold red]{}[/]")
+    return console_table(*rows, left=["contestant"], title=trainings[0]["group"], title_justify="left")
 
 
 def markdown(figures: dict) -> str:
@@ -101,10 +133,11 @@ def markdown(figures: dict) -> str:
         *figures["notes"],
     ]
     for case in figures["cases"]:
-        parts += [f"## {title(case)}", markdown_table(*rows(case, "**{}**"))]
+        parts += [f"## {case['title']}", markdown_table(*rows(case, "**{}**"))]
         parts += [case["note"]] * bool(case["note"])
-    if figures["training"]:
-        parts += ["## Training loops", TRAINING, markdown_table(*training_rows(figures))]
+    parts += ["## Training", TRAINING] * bool(figures["training"])
+    for group, trainings in groupby(figures["training"], key=lambda training: training["group"]):
+        parts += [f"### {group}", markdown_table(*training_rows(list(trainings), "**{}**"))]
     if figures["times"]:
         parts += ["## Time against tokens", "![Time against tokens](times.png)"]
     return "\n\n".join(parts) + "\n"

@@ -1,8 +1,9 @@
-"""Run cases, training loops and curves, and write the results after each of them."""
+"""Run cases, trainings and curves, and write the results after each of them."""
 
 import os
 import platform
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 
 import jax
@@ -11,49 +12,60 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from twofold.report.provenance import processors, write_json
 
+from . import training_steps
 from .contestants import PEERS, Case, present
 from .limits import bandwidth, copy_seconds, moved, product_peak
+from .ordinary import put_beside
 from .report import draw, markdown, table, training_table
 from .times import grow
 from .timing import SECONDS, compare, references
-from .training_steps import Loop, steps_per_second
+from .training_steps import Training
 
 
 def measure(
     cases: list[Case],
+    trainings: list[Training],
     curves: list[str],
     lengths: list[int],
-    loops: list[Loop],
     out: Path,
     console: Console,
+    ordinary: dict | None = None,
     *,
     seconds: float = SECONDS,
 ) -> dict:
-    """Measure all cases, training loops and curves. bench.json and bench.md in `out` are written again after each of them."""
+    """Measure all cases, trainings and curves. bench.json and bench.md in `out` are written again after each of them.
+
+    `ordinary` has the figures of an ordinary process, as `measure` returns them. Its times are put beside those of this one.
+    """
     out.mkdir(parents=True, exist_ok=True)
     notes = [
         f"{name} is left out, because it is not installed: `pip install {peer}`."
         for peer, name in PEERS.items()
         if not present(peer)
     ]
-    figures: dict = {"machine": machine(), "notes": notes, "limits": {}, "cases": [], "training": {}, "times": {}}
+    figures: dict = {"machine": machine(), "notes": notes, "limits": {}, "cases": [], "training": [], "times": {}}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    total = sum(2 * len(case.contestants) for case in cases) + sum(len(training.contestants) for training in trainings)
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("the machine's limits", total=sum(2 * len(case.contestants) for case in cases))
+        bar = progress.add_task("the machine's limits", total=total)
         figures["limits"] = {"bytes_per_s": bandwidth(), "flops_per_s": product_peak()}
+
+        def advance_in(title):
+            return lambda name: progress.update(bar, description=f"{title}: {name}", advance=1)
+
         for case in cases:
-
-            def advance(name, case=case):
-                progress.update(bar, description=f"{case.title}: {name}", advance=1)
-
-            figures["cases"].append(_measured(case, figures["limits"], advance, seconds))
+            figures["cases"].append(_measured(case, figures["limits"], advance_in(case.title), seconds))
+            put_beside(figures["cases"][-1], ordinary)
             _write(figures, out)
             console.print(table(figures["cases"][-1]))
-        for loop in progress.track(loops, description="training loops"):
-            figures["training"][loop.name] = steps_per_second(loop, figures["limits"]["flops_per_s"])
-            _write(figures, out)
-        if loops:
-            console.print(training_table(figures))
+        for _, group in groupby(trainings, key=lambda training: training.group):
+            start = len(figures["training"])
+            for training in group:
+                peak, advance = figures["limits"]["flops_per_s"], advance_in(training.title)
+                figures["training"].append(training_steps.compare(training, peak, seconds, advance))
+                put_beside(figures["training"][-1], ordinary)
+                _write(figures, out)
+            console.print(training_table(figures["training"][start:]))
         for curve in curves:
             tokens = progress.track(lengths, description=curve)
             figures["times"][curve] = grow(curve, tokens)
@@ -72,6 +84,7 @@ def _measured(case: Case, limits: dict, advance, seconds: float) -> dict:
     copy = copy_seconds(largest)
     work = zip(("forward", "gradient"), moved(task, task.random), case.flops, strict=True)
     return {
+        "title": case.title,
         "operation": case.operation,
         "variant": case.variant,
         "shape": case.shape,

@@ -5,10 +5,7 @@ So whatever slows the machine down for longer than a round cancels out.
 """
 
 import math
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from random import Random
@@ -19,9 +16,6 @@ import numpy as np
 
 from .contestants import LIMIT, Case, Contestant, Run, Task, Which, only_xla, with_jax
 
-# glibc gives every buffer over 32 MiB back to the system, and the next call has to get its pages again. For large shapes, this
-# would take more time than the contestants.
-KEEP_MEMORY = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184"
 TOLERANCE = (
     1e-3  # Relative to the largest entry of an array. Gradients of the LRU in float32 are off by 2e-4 in any library.
 )
@@ -31,14 +25,6 @@ ROUNDS = 5
 PAUSE = (
     0.01  # The pause before a turn in seconds: the threads of a library stay busy for a while after it has finished.
 )
-
-
-def keep_memory() -> None:
-    """Start this process again with the setting `KEEP_MEMORY`, because glibc reads it only at the start."""
-    given = os.environ.get("GLIBC_TUNABLES", "")
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" and KEEP_MEMORY not in given:
-        environment = os.environ | {"GLIBC_TUNABLES": f"{given}:{KEEP_MEMORY}".strip(":")}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def references(case: Case, task: Task) -> dict[str, dict]:
@@ -83,11 +69,20 @@ def compare(
             runs[contestant.name] = run
         else:
             figures[contestant.name]["left_out"] = f"differs by {figures[contestant.name]['error']:.0e}"
-    first = case.contestants[0].name
-    rounds = _rounds(runs, seconds)
-    for name in runs:
-        figures[name] |= {"ms": 1e3 * statistics.median(times[name] for times in rounds), "rounds": len(rounds)}
-        if first in runs:
+    for name, figure in timed(
+        {name: run.turn for name, run in runs.items()}, case.contestants[0].name, seconds
+    ).items():
+        figures[name] |= figure
+    return figures
+
+
+def timed(turns: dict[str, Callable], first: str, seconds: float) -> dict[str, dict]:
+    """The milliseconds of a turn of each contestant, and their ratio to those of the `first`, if it takes part."""
+    rounds = _rounds(turns, seconds)
+    figures: dict[str, dict] = {}
+    for name in turns:
+        figures[name] = {"ms": 1e3 * statistics.median(times[name] for times in rounds), "rounds": len(rounds)}
+        if first in turns:
             figures[name]["ratio"] = statistics.median(times[name] / times[first] for times in rounds)
     return figures
 
@@ -108,22 +103,22 @@ def _error(x, truth) -> float:
     return math.inf if math.isnan(error) else error
 
 
-def _rounds(runs: dict[str, Run], seconds: float) -> list[dict[str, float]]:
-    """The seconds that a call of each contestant takes, round by round. The order is random in every round."""
-    calls = {name: max(1, round(TURN / _seconds(run, 1))) for name, run in runs.items()}
+def _rounds(turns: dict[str, Callable], seconds: float) -> list[dict[str, float]]:
+    """The seconds that a turn of each contestant takes, round by round. The order is random in every round."""
+    calls = {name: max(1, round(TURN / _seconds(turn, 1))) for name, turn in turns.items()}
     order, rounds = Random(0), list[dict[str, float]]()
     start = time.perf_counter()
-    while runs and (len(rounds) < ROUNDS or (time.perf_counter() - start < seconds and len(rounds) < 100)):
-        names = order.sample(list(runs), len(runs))
-        rounds.append({name: _seconds(runs[name], calls[name]) for name in names})
+    while turns and (len(rounds) < ROUNDS or (time.perf_counter() - start < seconds and len(rounds) < 100)):
+        names = order.sample(list(turns), len(turns))
+        rounds.append({name: _seconds(turns[name], calls[name]) for name in names})
     return rounds
 
 
-def _seconds(run: Run, calls: int) -> float:
+def _seconds(turn: Callable, calls: int) -> float:
     time.sleep(PAUSE)
     if calls > 1:
-        run.turn()  # Short calls come in a loop, with threads awake and arrays in the cache.
+        turn()  # Short calls come in a loop, with threads awake and arrays in the cache.
     start = time.perf_counter()
     for _ in range(calls):
-        run.turn()
+        turn()
     return (time.perf_counter() - start) / calls

@@ -37,15 +37,20 @@ def with_compiler(contestant: Contestant, own: dict, task: Task, which: Which) -
     """As `with_torch`, with torch.compile. It compiles at the first call, so this call counts as compilation."""
     torch.compiler.reset()
     run = _run(torch.compile(contestant.function, dynamic=False), contestant, own, task, which)
-    with warnings.catch_warnings(action="ignore"):  # It warns of the caches that are disabled above.
+    with quietly():
         run.turn()
     return run
 
 
+def quietly() -> warnings.catch_warnings:
+    """Keep torch.compile from warning of the caches that are disabled above."""
+    return warnings.catch_warnings(action="ignore")
+
+
 def _run(function: Callable, contestant: Contestant, own: dict, task: Task, which: Which) -> Run:
-    parameters = {name: _tensor(x) for name, x in own.items()}
-    data = [_tensor(x) for x in task.data]
-    random = _tensor(np.conj(task.random))
+    parameters = {name: tensor(x) for name, x in own.items()}
+    data = [tensor(x) for x in task.data]
+    random = tensor(np.conj(task.random))
 
     def forward():
         with torch.no_grad():
@@ -66,7 +71,7 @@ def _run(function: Callable, contestant: Contestant, own: dict, task: Task, whic
     return Run(forward if which == "forward" else gradient, read)
 
 
-def _tensor(x) -> torch.Tensor:
+def tensor(x) -> torch.Tensor:
     return torch.from_numpy(np.array(x))
 
 

@@ -152,18 +152,18 @@ class Evaluate:
 
 @dataclasses.dataclass
 class Bench:
-    """Measure scans and layers beside those of JAX, memax, Equinox, Flax and PyTorch, and what the machine could do at best.
+    """Measure scans, layers and whole models beside those of JAX, memax, Equinox, Flax and PyTorch, and the machine's limits.
 
     This command needs a checkout of the repository: it runs what is in the folder benchmarks/ there. Peers that are not
     installed are left out.
 
-    Examples: twofold bench --quick | twofold bench --only softmax --out runs/softmax
+    Examples: twofold bench --quick | twofold bench --only models --out runs/models
     """
 
     quick: bool = False
-    """Measure small shapes. This takes less than two minutes."""
-    only: Literal["softmax", "linear", "kv", "layers", "training", "times"] | None = None
-    """Measure this part alone. If not given, all parts are measured, which takes twenty minutes."""
+    """Measure small shapes. This takes a few minutes."""
+    only: Literal["softmax", "linear", "kv", "layers", "models", "training", "times"] | None = None
+    """Measure this part alone. If not given, all parts are measured, which takes about an hour."""
     out: Path = Path("runs/bench")
     """The folder for bench.json, bench.md and times.png."""
 
