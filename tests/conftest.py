@@ -6,6 +6,7 @@ own settings, and without checks.
 """
 
 import os
+import signal
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Shells start what runs in the background without it, and tests send it to processes of their own.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The command's own processes read and write no programs of earlier ones, except where a test asks for it.
     os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
     jax.config.update("jax_enable_compilation_cache", False)

@@ -287,6 +287,6 @@ def test_given_weights_are_promoted_to_one_dtype(kind, shapes):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_every_mixer_runs_in_half_precision_and_at_every_length(mixer, time, dtype):
     layer = MIXERS[mixer].make(4, 4, dtype=dtype, key=KEY)
-    state, ys = layer.prefill(layer.init_state(), np.ones((time, 4)))
+    state, ys = jax.jit(lambda *given: layer.prefill(*given))(layer.init_state(), np.ones((time, 4)))
     assert ys.shape == (time, 4)
     assert {str(x.dtype) for x in jax.tree.leaves((layer, state, ys)) if x.dtype != np.int32} == {dtype}

@@ -114,7 +114,7 @@ def test_a_process_of_its_own_has_memory_of_its_own():
 def test_a_process_that_fails_is_told_of(capfd):
     with pytest.raises(InputError, match=r"softmax-attention could not be measured at 0 tokens \(exit code 1\)"):
         list(efficiency._run(Job(TRANSFORMER, 8, 2, (0,))))
-    assert "the KV cache must hold at least 1 token" in capfd.readouterr().err
+    assert "capacity is 0; it must be at least 1" in capfd.readouterr().err
 
 
 def test_the_transformers_cache_is_neither_copied_nor_transposed():
