@@ -94,7 +94,7 @@ def _native_forward(q, k, v, first):
 
 
 def _native_backward(q, k, v, first, out, statistics, g):
-    return _native.call("attention_backward", [q, k, v], q, k, v, first, out, *statistics, g)
+    return tuple(_native.call("attention_backward", [q, k, v], q, k, v, first, out, *statistics, g))
 
 
 def _portable_backward(q, k, v, first, out, statistics, g):
