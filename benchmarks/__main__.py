@@ -11,7 +11,7 @@ from . import layers, recurrent, scans, times, training_steps
 from .suite import measure
 from .timing import SECONDS, keep_memory
 
-Part = Literal["softmax", "linear", "kv", "layers", "training", "times"]
+Part = Literal["softmax", "linear", "kv", "attention", "layers", "training", "times"]
 
 
 def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/bench")) -> None:
@@ -31,6 +31,7 @@ def run(quick: bool = False, only: Part | None = None, out: Path = Path("runs/be
         "linear": scans.linear_cases,
         "layers": lambda quick: [*layers.cases(quick), *recurrent.cases(quick)],
         "kv": scans.kv_cases,
+        "attention": scans.attention_cases,
     }
     cases = [case for name, part in parts.items() if only in (None, name) for case in part(quick)]
     curves = list(times.CURVES) if only in (None, "times") else []

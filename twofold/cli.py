@@ -159,7 +159,7 @@ class Bench:
 
     quick: bool = False
     """Measure small shapes. This takes less than two minutes."""
-    only: Literal["softmax", "linear", "kv", "layers", "training", "times"] | None = None
+    only: Literal["softmax", "linear", "kv", "attention", "layers", "training", "times"] | None = None
     """Measure this part alone. If not given, all parts are measured, which takes twenty minutes."""
     out: Path = Path("runs/bench")
     """The folder for bench.json, bench.md and times.png."""
