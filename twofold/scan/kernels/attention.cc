@@ -36,9 +36,9 @@ void forward(ffi::ThreadPool& pool, const Array& q, const Array& k, const Array&
   over_batch(pool, shape.blocks() * heads, heads * shape.time * shape.seen, [&](int64_t task) {
     const int64_t block = shape.blocks() - 1 - task / heads;  // those with the most keys come first
     const auto job = shape.job(task % heads / shape.heads, q, k, v, first, *out, *maximum, *normaliser);
-    std::vector<T> scratch(kernel.scratch(job));
+    const std::unique_ptr<T[]> scratch(new T[kernel.scratch(job)]);
     const int64_t from = block * QUERIES;
-    kernel.forward(job, task % shape.heads, from, std::min(from + QUERIES, shape.time), scratch.data());
+    kernel.forward(job, task % shape.heads, from, std::min(from + QUERIES, shape.time), scratch.get());
   });
 }
 
@@ -65,9 +65,9 @@ void backward(ffi::ThreadPool& pool, const Array& q, const Array& k, const Array
       std::fill_n(job.dk + (s * shape.heads + head) * shape.d_k, shape.d_k, T(0));
       std::fill_n(job.dv + (s * shape.heads + head) * shape.d_v, shape.d_v, T(0));
     }
-    std::vector<T> scratch(kernel.scratch(job));
+    const std::unique_ptr<T[]> scratch(new T[kernel.scratch(job)]);
     for (int64_t from = part * QUERIES; from < shape.time; from += parts * QUERIES)
-      kernel.backward(job, head, from, std::min(from + QUERIES, shape.time), scratch.data());
+      kernel.backward(job, head, from, std::min(from + QUERIES, shape.time), scratch.get());
   });
   for (int64_t part = 1; part < parts; part++) {
     for (int64_t i = 0; i < keys; i++) data<T>(dk)[i] += more[(part - 1) * keys + i];

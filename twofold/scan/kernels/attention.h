@@ -2,6 +2,8 @@
 // them. Scores, their softmax and outputs are transposed, so that keys and values are read as they are, number by number.
 #pragma once
 
+#include <utility>
+
 #include "product.h"
 
 namespace twofold::TWOFOLD_ISA {
@@ -28,7 +30,8 @@ constexpr int64_t STRIPS = QUERIES / PANEL<T>;
 template <class T>
 int64_t attention_scratch(const Attention<T>& job) {
   const int64_t strip = 3 * (padded<T>(job.d_k) + padded<T>(job.d_v)) * PANEL<T>;
-  return STRIPS<T> * strip + TILE * (2 * PANEL<T> + job.d_k + job.d_v) + LANES<T>;
+  const int64_t strips = job.time < QUERIES ? padded<T>(job.time) / PANEL<T> : STRIPS<T>;
+  return strips * strip + TILE * (2 * PANEL<T> + job.d_k + job.d_v) + LANES<T>;
 }
 
 // The keys that each query of a strip sees. Those of the gradient's queries that have no finite output see none.
@@ -55,11 +58,41 @@ INLINE Integers<T> sees(const Strip<T>& strip, int w, int64_t key) {
   return (strip.first[w] <= here) & (strip.end[w] > here);
 }
 
+#ifdef __AVX512F__
+// Of two rows of a square, numbers whose columns differ in one bit change places.
+template <class T, int BIT, int... I>
+INLINE void exchange(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, I...>) {
+  const Vector<T> first = __builtin_shufflevector(a, b, (I & BIT ? int(LANES<T>) + I - BIT : I)...);
+  b = __builtin_shufflevector(a, b, (I & BIT ? int(LANES<T>) + I : I + BIT)...);
+  a = first;
+}
+
+template <class T, int BIT>
+INLINE void exchange_all(Vector<T>* rows) {
+#pragma GCC unroll 16
+  for (int i = 0; i < LANES<T>; i++)
+    if (!(i & BIT)) exchange<T, BIT>(rows[i], rows[i + BIT], std::make_integer_sequence<int, LANES<T>>{});
+  if constexpr (2 * BIT < LANES<T>) exchange_all<T, 2 * BIT>(rows);
+}
+#endif
+
 // A square of PANEL x PANEL numbers.
 template <class T>
 INLINE void transpose(const T* from, T* to) {
+#ifdef __AVX512F__
+  for (int64_t i = 0; i < PANEL<T>; i += LANES<T>)
+    for (int64_t j = 0; j < PANEL<T>; j += LANES<T>) {
+      Vector<T> rows[LANES<T>];
+#pragma GCC unroll 16
+      for (int64_t k = 0; k < LANES<T>; k++) rows[k] = load(from + (i + k) * PANEL<T> + j);
+      exchange_all<T, 1>(rows);
+#pragma GCC unroll 16
+      for (int64_t k = 0; k < LANES<T>; k++) store(to + (j + k) * PANEL<T> + i, rows[k]);
+    }
+#else
   for (int64_t i = 0; i < PANEL<T>; i++)
     for (int64_t j = 0; j < PANEL<T>; j++) to[j * PANEL<T> + i] = from[i * PANEL<T> + j];
+#endif
 }
 
 // Packs `count` rows of PANEL, times their factors. A row whose factor is zero is zero, whatever is there.
