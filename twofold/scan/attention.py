@@ -99,7 +99,7 @@ def _native_backward(q, k, v, first, out, statistics, g):
 
 def _portable_backward(q, k, v, first, out, statistics, g):
     """What the outputs and their statistics are is computed again, with the scores."""
-    return jax.vjp(lambda *args: _portable(*args, first)[0], q, k, v)[1](g)
+    return jax.vjp(lambda q, k, v: _portable(q, k, v, first)[0], q, k, v)[1](g)
 
 
 def _portable(q, k, v, first):
@@ -114,7 +114,8 @@ def _portable(q, k, v, first):
     tainted = (before[last + 1] > before[jnp.clip(first, 0, last + 1)]) | ~jnp.all(jnp.isfinite(q), 2)
 
     def attend(block):
-        return _attend_block(*block, finite_k, finite_v)
+        q, first, last = block
+        return _attend_block(q, first, last, finite_k, finite_v)
 
     size = min(BLOCK, time)
     if time == size:
