@@ -14,12 +14,13 @@ from .ordinary import in_an_ordinary_process
 from .suite import measure
 from .timing import SECONDS
 
-Part = Literal["softmax", "linear", "kv", "layers", "models", "training", "times"]
+Part = Literal["softmax", "linear", "kv", "attention", "layers", "models", "training", "times"]
 CASES = {
     "softmax": scans.softmax_cases,
     "linear": scans.linear_cases,
     "layers": lambda quick: [*layers.cases(quick), *recurrent.cases(quick)],
     "kv": scans.kv_cases,
+    "attention": scans.attention_cases,
 }
 TRAININGS = {"models": models.trainings, "training": own_tasks.trainings}
 BOTH_WAYS: tuple[Part, ...] = ("softmax", "linear", "models")

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from twofold.scan import kv_scan, linear_scan, softmax_scan
+from twofold.scan import causal_attention, kv_scan, linear_scan, softmax_scan
 
 from .contestants import Case, Contestant, Task, normal, present, weighted_sum, with_jax
 
 HEADS = [(64, 128, 8, 32), (16, 1024, 8, 64), (1, 16384, 8, 64)]  # (batch, time, heads, dim)
+ATTENTION = [(16, 256, 4, 32), (4, 2048, 4, 32), (1, 16384, 4, 32)]
 WIDTHS = [(16, 1024, 512)]  # (batch, time, width)
 LONG, LRU, STUDENT = (1, 16384, 256), (32, 1024, 128), (64, 32, 100)
 QUICK_HEADS, QUICK_WIDTH = [(8, 64, 4, 32)], (8, 64, 128)
@@ -72,6 +73,12 @@ def kv_loop(q, k, v):
 def kv_quadratic(q, k, v):
     scores = jnp.tril(jnp.einsum("thk,shk->hts", q, k))
     return jnp.einsum("hts,shv->thv", scores, v)
+
+
+def attention_quadratic(q, k, v):
+    scores = jnp.einsum("thk,shk->hts", q, k) / q.shape[2] ** 0.5
+    weights = jax.nn.softmax(jnp.where(jnp.tri(len(q), dtype=bool), scores, -jnp.inf))
+    return jnp.einsum("hts,shv->thv", weights, v)
 
 
 def softmax_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
@@ -148,6 +155,27 @@ def kv_case(shape: tuple[int, int, int, int], *, compiled: bool = True) -> Case:
     return Case("kv scan", "float32", shape, task, contestants, {"twofold": xla}, (flops, 3 * flops))
 
 
+def attention_case(shape: tuple[int, int, int, int]) -> Case:
+    batch, time, heads, dim = shape
+
+    def twofold(implementation):
+        return partial(causal_attention, implementation=implementation)
+
+    def task():
+        q, k, v, random = normal(shape, shape, shape, shape)
+        return Task({"q": q, "k": k, "v": v}, (), weighted_sum, random)
+
+    functions = {"all scores": attention_quadratic}
+    contestants, xla = _jax_contestants(twofold, functions, keeps={"all scores": batch * heads * time**2})
+    if present("torch"):
+        from . import torch_peers as torch
+
+        contestants += [torch.plain("scaled_dot_product_attention", torch.attention)]
+    # For each query and each key that it sees: the score and the weighted value, and five products of this size backwards.
+    flops = 2 * 2 * batch * heads * dim * time * (time + 1) // 2
+    return Case("causal attention", "float32", shape, task, contestants, {"twofold": xla}, (flops, 3.5 * flops))
+
+
 def _jax_contestants(
     twofold: Callable[[str], Callable],
     functions: dict[str, Callable],
@@ -190,3 +218,7 @@ def linear_cases(quick: bool) -> list[Case]:
 
 def kv_cases(quick: bool) -> list[Case]:
     return [kv_case(shape, compiled=not quick) for shape in (QUICK_HEADS if quick else HEADS)]
+
+
+def attention_cases(quick: bool) -> list[Case]:
+    return [attention_case(shape) for shape in (QUICK_HEADS if quick else ATTENTION)]

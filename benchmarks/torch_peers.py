@@ -111,6 +111,11 @@ def kv_chunks(parameters):
     return out.flatten(2, 3).transpose(1, 2)
 
 
+def attention(parameters):
+    q, k, v = (parameters[name].transpose(1, 2) for name in "qkv")
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+
 def causal_attention(heads: int, parameters, xs):
     """Multi-head attention around `scaled_dot_product_attention`."""
     q, k, v = ((xs @ parameters[name].T).unflatten(2, (heads, -1)).transpose(1, 2) for name in ("w_q", "w_k", "w_v"))

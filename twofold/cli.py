@@ -162,7 +162,7 @@ class Bench:
 
     quick: bool = False
     """Measure small shapes. This takes a few minutes."""
-    only: Literal["softmax", "linear", "kv", "layers", "models", "training", "times"] | None = None
+    only: Literal["softmax", "linear", "kv", "attention", "layers", "models", "training", "times"] | None = None
     """Measure this part alone. If not given, all parts are measured, which takes about an hour."""
     out: Path = Path("runs/bench")
     """The folder for bench.json, bench.md and times.png."""

@@ -32,6 +32,7 @@ CASES = {
     "softmax": lambda: scans.softmax_case((2, 8, 2, 4), compiled=False),
     "linear": lambda: scans.linear_case(SHAPE, jnp.complex64, constant=True, compiled=False),
     "kv": lambda: scans.kv_case((2, 64, 2, 4), compiled=False),
+    "attention": lambda: scans.attention_case((2, 64, 2, 4)),
     "aaren": lambda: layers.aaren_case(SHAPE),
     "lru": lambda: layers.lru_case(SHAPE),
     "linear attention": lambda: layers.linear_attention_case(CHUNKED),

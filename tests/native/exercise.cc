@@ -25,7 +25,8 @@
 #include "xla/ffi/api/c_api.h"
 
 extern "C" {
-XLA_FFI_Handler linear_forward, linear_backward, softmax_forward, softmax_backward, kv_forward;
+XLA_FFI_Handler linear_forward, linear_backward, softmax_forward, softmax_backward, kv_forward, attention_forward,
+    attention_backward;
 XLA_FFI_Handler lstm_forward, lstm_backward, gru_forward, gru_backward;
 const char* twofold_instruction_set();
 }
@@ -400,6 +401,33 @@ void kv(Type type, const Shape& shape, int64_t d_v, bool several, bool reverse) 
   exercise({"kv_forward", kv_forward}, {q, k, v, state, segments, segment}, shapes({&v, &state}), &reverse);
 }
 
+// Queries that see all tokens, or a window, or those of their own sequence. NaN that no query sees is in the way of some.
+void attention(Type type, const Shape& shape, int64_t d_v, int64_t cached) {
+  const auto& [batch, time, heads, d_k] = shape;
+  const int64_t seen = cached + time;
+  const Value q = uniform(type, join(batch, {time, heads, d_k}), -3, 3);
+  Value k = normal(type, join(batch, {seen, heads, d_k})), v = normal(type, join(batch, {seen, heads, d_v}));
+  Value first(S32, join(batch, {time}));
+  const int64_t window = pick<int64_t>({1, 30, 100, seen});
+  for (int64_t i = 0, count = product(batch); i < count; i++) {
+    const int64_t bad = coin() || seen == 0 ? -1 : below(seen);
+    int64_t from = 0;
+    for (int64_t t = 0; t < time; t++) {
+      if (below(100) == 0) from = cached + t;
+      first.numbers<int32_t>()[i * time + t] = std::max({from, cached + t + 1 - window, cached + t < bad ? 0 : bad + 1});
+    }
+    if (bad < 0) continue;
+    for (int64_t j = 0; j < heads * d_k; j++) k.set((i * seen + bad) * heads * d_k + j, NAN);
+    for (int64_t j = 0; j < heads * d_v; j++) v.set((i * seen + bad) * heads * d_v + j, INFINITY);
+  }
+  const Value out(type, join(batch, {time, heads, d_v})), each(type, join(batch, {time, heads}));
+  std::vector<Value> args = {q, k, v, first};
+  for (Value& result : exercise({"attention_forward", attention_forward}, args, shapes({&out, &each, &each})))
+    args.push_back(std::move(result));
+  args.push_back(normal(type, out.axes));
+  exercise({"attention_backward", attention_backward}, args, shapes({&q, &k, &v}));
+}
+
 // Some of the axes of a batch, the others 1: an array that sequences along these have in common.
 Axes some(Axes batch) {
   for (auto& n : batch)
@@ -461,6 +489,7 @@ void large(Type type) {
   for (const Axes& batch : {Axes{9}, Axes{2, 5}, Axes{5, 1}, Axes{1, 2, 1}}) {
     const bool reset = coin();
     kv(type, {batch, 200, 3, 33}, 64, reset, coin());
+    attention(type, {batch, 257, 3, 33}, 64, pick<int64_t>({0, 70}));
     lstm(type, batch, 257, 33, coin(), reset);
     for (const bool after : {false, true}) gru(type, batch, 257, 33, coin(), !reset, after);
   }
@@ -507,6 +536,7 @@ int main(int count, char** args) {
       softmax(type, any_shape(1 << 15), coin(), coin());
       const Shape shape = any_shape(1 << 15);
       kv(type, shape, any_of(SIZES), coin(), coin());
+      attention(type, any_shape(1 << 12), any_of(SIZES), pick<int64_t>({0, 1, 70}));
       lstm(type, shape.batch, shape.time, shape.dim, coin(), coin());
       gru(type, shape.batch, shape.time, shape.dim, coin(), coin(), coin());
     }

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from twofold.errors import InputError
-from twofold.scan import SoftmaxState, gru_scan, kv_scan, linear_scan, lstm_scan, softmax_fold, softmax_scan
+from twofold.scan import (
+    SoftmaxState,
+    causal_attention,
+    gru_scan,
+    kv_scan,
+    linear_scan,
+    lstm_scan,
+    softmax_fold,
+    softmax_scan,
+)
 from twofold.scan._dispatch import KERNELS
 
 
@@ -25,12 +34,13 @@ SCANS = {  # the operation, and the shapes of its arguments, where None is time
     "softmax_scan": (softmax_scan, [(None, 2), (None, 2, 3)]),
     "softmax_fold": (softmax_fold, [(2, 4), (None, 2, 4), (None, 2, 3)]),
     "kv_scan": (kv_scan, [(None, 2, 4), (None, 2, 4), (None, 2, 3), (2, 4, 3)]),
+    "causal_attention": (causal_attention, [(None, 2, 4), (None, 2, 4), (None, 2, 3)]),
     "lstm_scan": (lstm, [(None, 12), (12, 3), (3,), (3,)]),
     "gru_scan": (gru_scan, [(None, 9), (9, 3), (3,)]),
     "gru_scan, reset after": (gru_after, [(None, 9), (9, 3), (3,), (3,)]),
 }
 REAL_ONLY = [name for name in SCANS if name != "linear_scan"]
-WITH_RESETS = [name for name in SCANS if name != "softmax_fold"]
+WITH_RESETS = [name for name in SCANS if name not in ("softmax_fold", "causal_attention")]
 PAIRS = [
     ("float32", "bfloat16"),
     ("bfloat16", "float16"),

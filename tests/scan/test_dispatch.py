@@ -11,6 +11,7 @@ from twofold.errors import InputError
 from twofold.scan import (
     _dispatch,
     _native,
+    causal_attention,
     gru_scan,
     implementations,
     kv_scan,
@@ -26,6 +27,7 @@ SCANS = {
     "softmax_scan": lambda name, x=TOKENS: softmax_scan(x[..., 0], x, implementation=name)[1],
     "softmax_fold": lambda name, x=TOKENS: softmax_fold(x[0], x, x, implementation=name)[1],
     "kv_scan": lambda name, x=TOKENS: kv_scan(x, x, x, implementation=name)[1],
+    "causal_attention": lambda name, x=TOKENS: causal_attention(x, x, x, implementation=name),
     "lstm_scan": lambda name, x=TOKENS: lstm_scan(
         x[:, 0], x[0, 0, :, None], (x[0, 0, :1], x[0, 0, :1]), implementation=name
     )[1],

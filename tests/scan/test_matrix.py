@@ -14,6 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from twofold.scan import (
     SoftmaxState,
+    causal_attention,
     gru_scan,
     implementations,
     kv_scan,
@@ -81,6 +82,18 @@ def kv_oracle(q, k, v, state):
     return last, out
 
 
+def attention(q, k, v, **how):
+    """Which has no state: of the last 40 tokens, each sees 30."""
+    return (), causal_attention(q[-40:], k, v, np.arange(TIME - 40, TIME) - 29, **how)
+
+
+def attention_oracle(q, k, v):
+    distance = np.arange(TIME - 40, TIME)[:, None] - np.arange(TIME)
+    scores = jnp.einsum("thk,shk->hts", q[-40:], k) / q.shape[2] ** 0.5
+    weights = jax.nn.softmax(jnp.where((distance >= 0) & (distance < 30), scores, -jnp.inf))
+    return (), jnp.einsum("hts,shv->thv", weights, v)
+
+
 def lstm(inputs, v, h, c, **how):
     last, out = lstm_scan(inputs, v, (h, c), **how)
     return tuple(last), out
@@ -125,6 +138,7 @@ CASES = {  # the scan; its oracle; its dtypes; the shapes of its arguments, thos
     "softmax": (softmax, softmax_oracle, REAL, [(HEADS,), (HEADS, DIM)], [(HEADS,), (HEADS,), (HEADS, DIM)]),
     "fold": (fold, fold_oracle, REAL, [(HEADS, DIM), (HEADS, 5)], [(HEADS, 5), (HEADS,), (HEADS,), (HEADS, DIM)]),
     "kv": (kv, kv_oracle, REAL, [(HEADS, 5), (HEADS, 5), (HEADS, DIM)], [(HEADS, 5, DIM)]),
+    "attention": (attention, attention_oracle, REAL, [(HEADS, 5), (HEADS, 5), (HEADS, DIM)], []),
     "lstm": (lstm, lstm_oracle, REAL, [(4 * DIM,)], [(4 * DIM, DIM), (DIM,), (DIM,)]),
     "gru": (
         gru_before,
@@ -259,7 +273,7 @@ def test_threads_change_nothing(threads):
     """Enough numbers for several threads: two have the sequences of a batch; eight, all of them one sequence as well."""
     program = """
 import jax, jax.numpy as jnp, numpy as np
-from twofold.scan import linear_scan, softmax_scan, kv_scan
+from twofold.scan import causal_attention, kv_scan, linear_scan, softmax_scan
 key = jax.random.split(jax.random.key(0), 4)
 def both(f, *args, batch):
     pull = jax.random.normal(key[3], args[1].shape, args[1].dtype)
@@ -285,6 +299,7 @@ for batch in (1, 3):
     both(lambda s, v, name: softmax_scan(s, v, implementation=name)[1], scores, values, batch=batch)
     both(lambda s, v, name: softmax_scan(s, v, resets=resets, implementation=name)[1], scores, values, batch=batch)
     both(lambda q, v, name: kv_scan(q, q, v, implementation=name)[1], values / 32, values, batch=batch)
+    both(lambda q, v, name: causal_attention(q, v, v, implementation=name), values[:, :, :1], values[:, :, :1], batch=batch)
 """
     subprocess.run([sys.executable, "-c", program], env=os.environ | {"NPROC": str(threads)}, check=True)
 

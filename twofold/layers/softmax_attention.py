@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from ..errors import InputError
+from ..scan import causal_attention
 from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
@@ -94,17 +95,14 @@ class CausalSelfAttention(Layer[KVCache]):
         if len(q) == 0:
             return state, jnp.zeros((0, self.out_size), q.dtype)
         resets = jnp.zeros(len(q), bool) if resets is None else jnp.asarray(resets)
-        visible, keys, values = self._new_visible(resets), k, v
-        if not _known_to_be_empty(state):
-            visible = jnp.concatenate([self._cached_visible(state, resets), visible], 1)
-            keys, values = jnp.concatenate([state.keys, k]), jnp.concatenate([state.values, v])
-        # A matrix product would spread NaN and inf to tokens that do not see them, because 0 * NaN is NaN. So they are taken
-        # out first, and put back where they belong.
-        finite_q, finite_keys, finite_values = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, keys, values))
-        out = _attend(finite_q, finite_keys, finite_values, visible)
-        bad = ~jnp.all(jnp.isfinite(keys) & jnp.isfinite(values), axis=2)
-        tainted = (visible.astype(q.dtype) @ bad.astype(q.dtype) > 0) | ~jnp.all(jnp.isfinite(q), axis=2)
-        out = jnp.where(tainted[:, :, None], jnp.nan, out)
+        keys, values, cached = k, v, 0
+        if not _known_to_be_empty(state):  # The cache comes first, its oldest token foremost.
+            older = (jnp.roll(x, -state.position, 0) for x in (state.keys, state.values))
+            keys, values = (jnp.concatenate(pair) for pair in zip(older, (k, v), strict=True))
+            cached = self.capacity
+        token = cached + jnp.arange(len(q))
+        start = lax.cummax(jnp.where(resets, token, cached - state.length))  # of the sequence that each token is in
+        out = causal_attention(q, keys, values, jnp.maximum(start, token + 1 - self.capacity))
         return self._remember(state, k, v, resets), out.reshape(len(q), len(self.w_v)) @ self.w_o.T
 
     def step(self, state, x):
@@ -129,18 +127,6 @@ class CausalSelfAttention(Layer[KVCache]):
         """How many tokens ago each slot was written, `(capacity,)`. The newest token has the age 0."""
         return (position - 1 - jnp.arange(self.capacity)) % self.capacity
 
-    def _cached_visible(self, state, resets):
-        """Which slots of the cache each new token sees, `(time, capacity)`."""
-        ages = self._ages(state.position)
-        distance = ages + 1 + jnp.arange(len(resets))[:, None]
-        return (ages < state.length) & (distance < self.capacity) & (jnp.cumsum(resets) == 0)[:, None]
-
-    def _new_visible(self, resets):
-        """Which new tokens each new token sees, `(time, time)`."""
-        segment, token = jnp.cumsum(resets), jnp.arange(len(resets))
-        distance = token[:, None] - token
-        return (distance >= 0) & (distance < self.capacity) & (segment[:, None] == segment)
-
     def _remember(self, state, k, v, resets):
         """The cache after the new tokens. After a reset, it equals the cache of a fresh start in every slot."""
         time = len(resets)
@@ -164,11 +150,3 @@ def _known_to_be_empty(state: KVCache) -> bool:
     `init_state` gives the length as a NumPy number, whose value is known then.
     """
     return isinstance(state.length, np.generic) and int(state.length) == 0
-
-
-def _attend(q, keys, values, visible):
-    """Softmax attention of each query over the keys that it sees. The division comes last, where the fewest numbers are left."""
-    scores = jnp.einsum("thk,shk->hts", q, keys) / q.shape[2] ** 0.5
-    scores = jnp.where(visible, scores, -jnp.inf)
-    weights = jnp.exp(scores - lax.stop_gradient(jnp.max(scores, axis=2, keepdims=True)))
-    return jnp.einsum("hts,shk->thk", weights, values) / jnp.sum(weights, axis=2).T[:, :, None]

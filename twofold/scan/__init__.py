@@ -2,6 +2,7 @@
 
 from ._dispatch import implementations
 from ._platform import Implementation
+from .attention import causal_attention
 from .fold import softmax_fold
 from .gru import gru_scan
 from .kv import kv_scan
@@ -13,6 +14,7 @@ __all__ = [
     "Implementation",
     "LSTMState",
     "SoftmaxState",
+    "causal_attention",
     "gru_scan",
     "implementations",
     "kv_scan",

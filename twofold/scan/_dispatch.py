@@ -19,6 +19,7 @@ KERNELS = {  # the dtypes that each operation has native kernels for
     "softmax_scan": REAL,
     "softmax_fold": (),
     "kv_scan": REAL,
+    "causal_attention": REAL,
     "lstm_scan": REAL,
     "gru_scan": REAL,
 }

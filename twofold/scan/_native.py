@@ -24,6 +24,8 @@ HANDLERS = [
     "softmax_forward",
     "softmax_backward",
     "kv_forward",
+    "attention_forward",
+    "attention_backward",
     "lstm_forward",
     "lstm_backward",
     "gru_forward",

@@ -1,5 +1,6 @@
 // All kernels for one instruction set: compiled once for each, TWOFOLD_ISA names which. Nothing of the standard library
 // is called here, or a copy of it built for a newer processor could end up in use on an older one.
+#include "attention.h"
 #include "gru.h"
 #include "kernels.h"
 #include "kv.h"
@@ -15,6 +16,7 @@ constexpr KernelsOf<T> kernels_of = {
     {linear_forward<T, true>, linear_backward<T, true>},
     {softmax_weigh<T>, softmax_forward<T>, softmax_effect<T>, softmax_backward<T>},
     {kv_scratch<T>, kv_forward<T>},
+    {attention_scratch<T>, attention_forward<T>, attention_backward<T>},
     {packed_size<T>, pack<T>, lstm_forward<T>, lstm_backward<T>, gru_forward<T>, gru_backward<T>},
 };
 

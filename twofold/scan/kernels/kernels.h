@@ -9,6 +9,8 @@ namespace twofold {
 
 constexpr int64_t TILE = 64;  // Tokens a kernel takes at a time: what it reads and writes for them stays in the L2 cache.
 
+constexpr int64_t QUERIES = 128;  // Queries that attention takes at a time: what each thread begins with.
+
 // Stands for "nothing seen yet" among scores, as in softmax.py.
 constexpr double EMPTY = -1e30;
 
@@ -85,6 +87,27 @@ struct KvKernels {
   void (*forward)(const Kv<T>&, int64_t head, T* scratch);
 };
 
+// o_t = sum_s softmax_s(<q_t, k_s> / sqrt(d_k)) v_s over the keys first[t] <= s <= seen - time + t, and its gradient.
+template <class T>
+struct Attention {
+  int64_t time, seen, heads, d_k, d_v;
+  const T *q, *k, *v;  // (time, heads, d_k), (seen, heads, d_k), (seen, heads, d_v)
+  const int32_t* first;
+  T *out, *maximum, *normaliser;  // the last two (time, heads): m, the largest score; sum of exp(s - m), NaN if out is
+
+  // The gradient's: g is the cotangent of out. What a block of queries adds to dk and dv is added.
+  const T* g;
+  T *dq, *dk, *dv;
+};
+
+template <class T>
+struct AttentionKernels {
+  int64_t (*scratch)(const Attention<T>&);  // numbers it needs to work with
+  // One head of the queries [from, to), at most QUERIES.
+  void (*forward)(const Attention<T>&, int64_t head, int64_t from, int64_t to, T* scratch);
+  void (*backward)(const Attention<T>&, int64_t head, int64_t from, int64_t to, T* scratch);
+};
+
 // Rows of a batch that share weights; `*_row` is the distance of two rows' first numbers, 0 where all share one.
 template <class T>
 struct Rows {
@@ -135,6 +158,7 @@ struct KernelsOf {
   LinearKernels<T> linear, linear_complex;
   SoftmaxKernels<T> softmax;
   KvKernels<T> kv;
+  AttentionKernels<T> attention;
   RecurrentKernels<T> recurrent;
 };
 

@@ -11,13 +11,6 @@ int64_t kv_scratch(const Kv<T>& job) {
          job.d_k * job.d_v;
 }
 
-template <class T>
-bool finite(int64_t count, const T* numbers) {
-  Vector<T> sum{};  // of zeros, or NaN
-  for_each_vector<T>(count, [&](int64_t i, auto load, auto) INLINE_LAMBDA { sum += load(numbers + i) * 0; });
-  return TWOFOLD_ISA::sum<T>(sum) == 0;
-}
-
 // A chunk, token by token: where a value is NaN or infinite, a masked score must not multiply it.
 template <class T>
 void kv_tokens(const Kv<T>& job, int64_t head, int64_t start, int64_t count, T* state) {
@@ -66,7 +59,7 @@ void kv_forward(const Kv<T>& job, int64_t head, T* scratch) {
     T* out = job.out + start * v_row + head * d_v;
 
     pack<T>(count, d_v, v, v_row, 1, values);
-    if (!finite(count * (packed_size<T>(1, d_v)), values)) {
+    if (!finite(1, count * (packed_size<T>(1, d_v)), values, 0)) {
       kv_tokens(job, head, start, count, state);
       continue;
     }

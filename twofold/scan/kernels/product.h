@@ -18,6 +18,14 @@ constexpr int ROWS = 3, WIDTH = 1;
 template <class T>
 constexpr int64_t PANEL = WIDTH * LANES<T>;  // Columns of a block.
 
+template <class T>
+bool finite(int64_t rows, int64_t columns, const T* matrix, int64_t row) {
+  Vector<T> sum{};  // of zeros, or NaN
+  for (int64_t i = 0; i < rows; i++)
+    for_each_vector<T>(columns, [&](int64_t j, auto load, auto) INLINE_LAMBDA { sum += load(matrix + i * row + j) * 0; });
+  return TWOFOLD_ISA::sum<T>(sum) == 0;
+}
+
 // A packed matrix has its columns in panels, each contiguous, the last one padded with zeros.
 template <class T>
 int64_t packed_size(int64_t rows, int64_t columns) {
