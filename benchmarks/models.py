@@ -28,7 +28,7 @@ class Shape(NamedTuple):
         return max(2, min(STEPS, 2**24 // math.prod(self)))
 
 
-SHAPES = [Shape(16, 256, 128, 2), Shape(8, 1024, 256, 4), Shape(64, 64, 64, 2), Shape(32, 29, 32, 2)]
+SHAPES = [Shape(32, 29, 32, 2), Shape(64, 64, 64, 2), Shape(16, 256, 128, 2), Shape(8, 1024, 256, 4)]
 QUICK = [Shape(8, 16, 32, 1)]
 HEADS = 4
 RATE, DECAY = 1e-3, 1e-2  # Of AdamW, in all libraries.

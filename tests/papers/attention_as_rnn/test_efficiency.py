@@ -30,7 +30,8 @@ def processes(monkeypatch):
     return jobs
 
 
-def test_efficiency_is_measured_written_drawn_and_printed(tmp_path, capsys, processes, pictures, lines_of):
+def test_efficiency_is_measured_written_drawn_and_printed(tmp_path, capsys, monkeypatch, processes, pictures, lines_of):
+    monkeypatch.setattr(efficiency, "NAMES", {name: NAMES[name] for name in ("aaren", TRANSFORMER, "gru")})
     figures = efficiency.reproduce(**SMALL, out=tmp_path / "run", progress=False)
     assert [(job.mixer, job.tokens) for job in processes[:3]] == [
         ("aaren", (100, 300)),
