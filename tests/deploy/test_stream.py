@@ -41,6 +41,12 @@ def test_many_tokens_at_once_are_as_many_pushes(model, normal, assert_close):
     assert at_once.tokens == 13
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_many_outputs_have_the_dtype_of_one(dtype):
+    stream = Stream(Aaren(3, 4, dtype=dtype, key=jax.random.key(0)))
+    assert stream.push(np.ones(3)).dtype == stream.push_many(np.ones((5, 3))).dtype == dtype
+
+
 def test_many_marks_at_once(normal, assert_close):
     model = SequenceModel(3, 2, width=8, depth=1, reads="marks", key=jax.random.key(0))
     stream = Stream(model)

@@ -14,6 +14,7 @@ from jaxtyping import ArrayLike, Float, Shaped
 
 from ..errors import InputError
 from ..layers import Layer
+from ..layers.layer import dtype_of
 from ..saving import load_with_state, named_leaves, save_with_state, with_named_leaves
 from ..saving.folder import STATE
 
@@ -81,7 +82,7 @@ class Stream:
         """
         self._check_process()
         xs = self._checked(xs, many=True)
-        ys, start = [np.zeros((0, self.model.out_size), self._dtype)], 0
+        ys, start = [np.zeros((0, self.model.out_size), dtype_of(self.model))], 0
         with self._lock:
             while start < len(xs):
                 size = min(LARGEST_BLOCK, 1 << (len(xs) - start).bit_length() - 1)
@@ -91,9 +92,8 @@ class Stream:
 
     def _read(self, run: Callable, x: np.ndarray, count: int) -> np.ndarray:
         """The output of `run`, which reads `count` tokens and takes the state to the next one."""
-        if (
-            x.shape not in self._compiled
-        ):  # with a copy of the state, which an interrupt during compilation could destroy
+        if x.shape not in self._compiled:
+            # With a copy of the state, which an interrupt during compilation could destroy.
             run(jax.tree.map(jnp.copy, self._now[0][0][0]), x)
             self._compiled.add(x.shape)
         (state, _), tokens = self._now[0]
