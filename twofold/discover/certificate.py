@@ -1,11 +1,7 @@
 """How far attention can be from a gated RNN at any token: by their functions, and by the rounding of both as they run.
 
-Rounding is bounded as in Higham, Accuracy and Stability of Numerical Algorithms (2002), chapter 3. Each operation multiplies
-its result by 1 + delta, with |delta| <= u, the unit roundoff. A product of n such factors, or of their inverses, is off 1 by at
-most gamma_n = n u / (1 - n u). So the error of a sum is at most gamma_n times the sum of the sizes of its terms, where n counts
-the operations that any one term goes through. A sum of k terms has at most k of them for any term, in whatever order it is
-computed, in parts, or with fused multiplications; terms that are zero do not count, because they are added exactly. So one
-count holds for native kernels and for XLA, and for `prefill` and `step`.
+`forms/exactly.py` explains how rounding is bounded. Such a bound holds for any order of the operations: for native kernels and
+for XLA, and for `prefill` and `step`.
 """
 
 import math
@@ -15,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..forms import AttentionWeights, GatedRNNWeights, Matrix, cubic_form, gated_rnn_weights
+from ..forms import AttentionWeights, GatedRNNWeights, Matrix, cubic_form, gamma, gated_rnn_weights
 from ..layers import GatedRNN
 from .scoring import neuron_roles
 
@@ -124,9 +120,9 @@ class Certificate(NamedTuple):
         inexact = np.where((rate < unit / 8) | (rate > 800), 0, 8 * (1 + rate))
         added, decays, lags = self.parts.added(norm), *self.parts.decays(tokens)
         h = added * np.sum(np.maximum(decays, self.parts.ideal.lam**lags), 0)
-        off = added * np.sum(decays * self._gamma(2 * in_k + 3 + (2 + inexact) * lags), 0)
-        (m, m_off), (x, x_off) = ((abs(w) @ h, abs(w) @ (off + self._gamma(gate_k) * (h + off))) for w in gate)
-        of_readout = self._gamma(2 * readout_k + 2 * gate_k + 10) * (m + m_off) * (x + x_off)
+        off = added * np.sum(decays * gamma(2 * in_k + 3 + (2 + inexact) * lags, unit), 0)
+        (m, m_off), (x, x_off) = ((abs(w) @ h, abs(w) @ (off + gamma(gate_k, unit) * (h + off))) for w in gate)
+        of_readout = gamma(2 * readout_k + 2 * gate_k + 10, unit) * (m + m_off) * (x + x_off)
         return float(np.linalg.norm(abs(readout) @ (m_off * x + m * x_off + m_off * x_off + of_readout)))
 
     def _of_attention(self, norm: float, tokens: int) -> float:
@@ -139,11 +135,7 @@ class Certificate(NamedTuple):
         heads, d_k, d = self.attention.w_k.shape
         v, k, q = (np.linalg.norm(w, axis=2) * norm for w in self.attention)
         terms = tokens * np.einsum("ho,hk,hk->o", v, k, q)
-        return float(self._gamma(3 * d + 2 * d_k + 2 * heads + tokens + 6) * np.linalg.norm(terms))
-
-    def _gamma(self, operations: Matrix | float) -> Matrix | float:
-        share = np.max(operations, initial=0.0) * self.parts.unit
-        return operations * self.parts.unit / (1 - share) if share < 1 else math.inf
+        return float(gamma(3 * d + 2 * d_k + 2 * heads + tokens + 6, self.parts.unit) * np.linalg.norm(terms))
 
 
 def _most(form: Float[Matrix, "out v v v v"], norm: float) -> float:

@@ -105,7 +105,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     run = _as_it_runs(rnn, tokens)
     attention = _attention(w_v, b, xs, truth, np.linalg.norm(run - truth) + eps * size, dtype)
     returned = attention_weights(attention)
-    exact = _cubic_outputs(cubic_form(returned.w_v, returned.b), xs)
+    exact = returned.outputs(xs)
     off = run - _as_it_runs(attention, tokens)
     return Discovery(
         attention,
