@@ -73,7 +73,7 @@ def prefilled(layer, xs):
 
 @jax.jit
 def stepped(layer, xs):
-    return jax.vmap(jax.vmap(lambda xs: lax.scan(layer.step, layer.init_state(), xs)[1]))(xs)
+    return jax.vmap(jax.vmap(lambda xs: lax.scan(lambda state, x: layer.step(state, x), layer.init_state(), xs)[1]))(xs)
 
 
 def ratios(seed: int, run=prefilled) -> tuple[bool, np.ndarray]:
@@ -88,7 +88,7 @@ def ratios(seed: int, run=prefilled) -> tuple[bool, np.ndarray]:
     return exact, np.array(bounds) / np.maximum(measured, 1e-300)
 
 
-@pytest.mark.parametrize("networks", [100, pytest.param(2500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("networks", [60, pytest.param(2500, marks=pytest.mark.long)])
 def test_bound_is_never_violated_and_says_something(networks):
     """For each network there are four cases: one for each size of tokens."""
     exact, found = map(np.array, zip(*map(ratios, range(networks)), strict=True))
@@ -101,4 +101,4 @@ def test_bound_is_never_violated_and_says_something(networks):
 
 
 def test_bound_holds_token_by_token():
-    assert min(np.min(ratios(seed, stepped)[1]) for seed in range(10)) >= 1
+    assert min(np.min(ratios(seed, stepped)[1]) for seed in range(6)) >= 1

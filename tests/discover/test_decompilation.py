@@ -85,6 +85,33 @@ def test_small_second_head_is_found():
     assert difference(found.attention, source) < 1e-10
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("small", [1.1, 20.0, 1e3])
+def test_a_rank_above_rounding_is_kept(small, dtype):
+    """The smallest singular value of B, relative to the largest, is so many times 100 eps. A thousandth of eps is cut."""
+    eps = float(np.finfo(dtype).eps)
+    left, right = (np.linalg.qr(np.asarray(jax.random.normal(jax.random.key(i), (3, 3))))[0] for i in range(2))
+    source = LinearSelfAttention(3, 3, key=KEY)
+    for value, kept in ((100 * eps * small, 3), (1e-3 * eps, 2)):
+        w_k, w_q = np.diag([1, 0.5, value]) @ left, right
+        exact = LinearSelfAttention.from_weights(*(np.asarray(w, dtype) for w in (source.w_v[0], w_k, w_q)))
+        found = decompile(to_gated_rnn(exact))
+        assert found.attention.w_k.shape[1] == kept
+        assert found.residual < 20 * eps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_residual_is_that_of_the_layers_as_they_run(corrupted, dtype):
+    rnn = cast(corrupted(to_gated_rnn(LinearSelfAttention(3, 3, key=KEY))), dtype)
+    found = decompile(rnn)
+    xs = jax.random.normal(jax.random.key(8), (64, 32, 3)).astype(dtype)
+    run, ours = (np.asarray(jax.vmap(layer)(xs), np.float64) for layer in (rnn, found.attention))
+    residual = np.linalg.norm(run - ours) / np.linalg.norm(run)
+    np.testing.assert_allclose(found.residual, residual, rtol=0.5)
+    assert 0.1 < found.residual / (found.from_cast + found.from_rounding + found.from_rank + found.from_degree) <= 1.01
+    assert f"as {dtype} weights they move by" in found.report
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("lam", [None, 0.0, 1.0, (0.0, 1.0)], ids=str)
 def test_random_rnn_is_not_attention(seed, lam):

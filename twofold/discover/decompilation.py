@@ -103,7 +103,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     fitted = cubic_form(w_v, b)
     explained = _cubic_outputs(fitted, xs)
     run = _as_it_runs(rnn, tokens)
-    attention = _attention(w_v, b, xs, truth, np.linalg.norm(run - truth) + eps * size, dtype)
+    attention = _attention(w_v, b, xs, truth, float(np.linalg.norm(run - truth)) + eps * size, dtype)
     returned = attention_weights(attention)
     exact = returned.outputs(xs)
     off = run - _as_it_runs(attention, tokens)

@@ -13,7 +13,7 @@ from jaxtyping import ArrayLike, Float
 
 from ..layers import GatedRNN, LinearSelfAttention
 from .quadratic import Matrix
-from .weights import attention_weights, gated_rnn_weights
+from .weights import AttentionWeights, GatedRNNWeights, attention_weights, gated_rnn_weights
 
 
 def gamma(operations: ArrayLike, unit: float) -> Matrix:
@@ -32,15 +32,15 @@ def exact_outputs(
     **Raises:** `InputError` for weights that are not finite, and for a dense recurrence.
     """
     time, d = xs.shape[1:]
+    weights: AttentionWeights | GatedRNNWeights
     if isinstance(layer, LinearSelfAttention):
         weights = attention_weights(layer)
-        heads, d_k, _ = weights.w_k.shape
-        operations = 3 * d + 2 + time + d_k + heads
+        operations = 3 * d + 2 + time + weights.w_k.shape[1] + len(weights.w_k)
     else:
         rate = np.exp(np.asarray(layer.recurrent, np.float64))
         weights = gated_rnn_weights(layer)._replace(lam=np.exp(-rate))
         by_lambda = 4 * (1 + np.max(rate, where=weights.lam > 0, initial=0.0))
-        g, n = weights.w_out_m.shape
-        operations = 2 * (2 * (d + 1) + 1 + (2 + by_lambda) * time + n) + 1 + g
+        in_state = 2 * (d + 1) + 1 + (2 + by_lambda) * time
+        operations = 2 * (in_state + layer.hidden_size) + 1 + layer.gate_size
     sizes = type(weights)(*map(np.abs, weights)).outputs(np.abs(xs))
     return weights.outputs(xs), gamma(operations, np.finfo(float).eps / 2) * sizes
