@@ -87,12 +87,18 @@ def attention_of(
     scale: Float[Matrix, " d"] | float = 1.0,
 ) -> LinearSelfAttention:
     """The layer with B = W_K^T W_Q, for tokens that are divided by `scale` first. W_K and W_Q have as few rows as possible."""
+    w_k, w_q = factors(b)
+    values = np.sum(w_k**2, 2)
+    rank = max(int(np.max(np.sum(values > 100 * float(jnp.finfo(dtype).eps) * values.max(initial=0.0), 1))), 1)
+    rows = w_v, w_k[:, :rank], w_q[:, :rank]
+    return LinearSelfAttention.from_weights(*(jnp.asarray(w / scale, dtype) for w in rows))
+
+
+def factors(b: Float[Matrix, "heads d d"]) -> tuple[Float[Matrix, "heads d d"], Float[Matrix, "heads d d"]]:
+    """W_K and W_Q with W_K^T W_Q = B. Their rows are of equal size in both, the largest first."""
     left, values, right = np.linalg.svd(b)
-    least = 100 * float(jnp.finfo(dtype).eps) * values.max(initial=0.0)
-    rank = max(int(np.max(np.sum(values > least, 1))), 1)
-    root = np.sqrt(values[:, :rank, None])
-    w_k, w_q = root * np.swapaxes(left, 1, 2)[:, :rank], root * right[:, :rank]
-    return LinearSelfAttention.from_weights(*(jnp.asarray(w / scale, dtype) for w in (w_v, w_k, w_q)))
+    root = np.sqrt(values[:, :, None])
+    return root * np.swapaxes(left, 1, 2), root * right
 
 
 def _plain_root(d: int) -> Matrix:
