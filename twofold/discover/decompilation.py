@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..forms import Matrix, attention_weights, cubic_form, symmetric
+from ..forms import Matrix, attention_weights, cubic_form
 from ..layers import GatedRNN, LinearSelfAttention
 from ..layers.layer import check_sizes
 from .certificate import Certificate, split
-from .heads import fitted_heads
+from .heads import factors, fitted_heads
+from .regression import cubic_outputs, regression
 
 MATCH = 0.1
 """A residual up to this is reported as attention."""
@@ -77,7 +78,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
 
     - `max_heads`: the most heads to fit. If it is not given, it is `in_size`, or fewer where these would have more than 2,000
         weights. The fewest heads are taken that miss no more than the other causes do, or rounding. If even `max_heads` miss
-        more, the fewest are taken that come within a factor of 3 of the best fit.
+        more, the fewest are taken that come near to the best fit.
     - `time`, `seed`: the length and the seed of the random sequences that residuals are measured over.
 
     **Returns:** a `Discovery`. The residual of a converted attention layer is rounding. The residual of a network that is not
@@ -93,15 +94,16 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     xs = np.asarray(tokens, np.float64)
     truth, idealised = parts.weights.outputs(xs), parts.ideal.outputs(xs)
     size = max(float(np.linalg.norm(truth)), np.finfo(float).tiny)
-    share = _cubic_outputs(cubic, xs)
+    share = cubic_outputs(cubic, xs)
     from_lambda = float(np.linalg.norm(truth - idealised)) / size
     from_degree = float(np.linalg.norm(idealised - share)) / size
-    nearest = cubic + _regression(truth - share, xs)
-    nearest_share = _cubic_outputs(nearest, xs)
+    rest, root = regression(truth - share, xs)
+    nearest = cubic + rest
+    nearest_share = cubic_outputs(nearest, xs)
     noise = max(float(np.linalg.norm(truth - nearest_share)) / size, 100 * eps)
-    w_v, b = fitted_heads(nearest, max_heads, noise)
+    w_v, b = fitted_heads(nearest, max_heads, noise, root)
     fitted = cubic_form(w_v, b)
-    explained = _cubic_outputs(fitted, xs)
+    explained = cubic_outputs(fitted, xs)
     run = _as_it_runs(rnn, tokens)
     attention = _attention(w_v, b, xs, truth, float(np.linalg.norm(run - truth)) + eps * size, dtype)
     returned = attention_weights(attention)
@@ -120,35 +122,13 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     )
 
 
-def _cubic_outputs(cubic: Matrix, xs: Matrix) -> Matrix:
-    """The outputs sum A_oabk S_ab x_k over sequences of tokens."""
-    out, d = len(cubic), cubic.shape[1]
-    s = np.cumsum(np.einsum("nta,ntb->ntab", xs, xs), 1).reshape(*xs.shape[:2], d * d)
-    maps = (s @ cubic.reshape(out, d * d, d).transpose(1, 0, 2).reshape(d * d, out * d)).reshape(*xs.shape[:2], out, d)
-    return np.einsum("ntok,ntk->nto", maps, xs)
-
-
-def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
-    """The symmetric A for which sum A_oabk S_ab x_k is nearest to these outputs."""
-    d, out = xs.shape[2], outputs.shape[2]
-    first, second = np.triu_indices(d)
-    s = np.cumsum(xs[..., first] * xs[..., second], 1)
-    features = np.einsum("ntp,ntk->ntpk", s, xs).reshape(-1, len(first) * d)
-    found = np.linalg.lstsq(features, outputs.reshape(-1, out), rcond=None)[0].T.reshape(out, len(first), d)
-    tensor = np.zeros((out, d, d, d))
-    tensor[:, first, second] = found
-    return symmetric(tensor)
-
-
 def _attention(w_v: Matrix, b: Matrix, xs: Matrix, truth: Matrix, rounding: float, dtype) -> LinearSelfAttention:
     """The layer with B = W_K^T W_Q. W_K and W_Q have as few rows as possible, of equal size.
 
     A row is cut if without it, and those after it, the layer misses the outputs of the network by no more than `rounding`
     beyond what it misses with all rows.
     """
-    left, values, right = np.linalg.svd(b)
-    root = np.sqrt(values[:, :, None])
-    w_k, w_q = root * np.swapaxes(left, 1, 2), root * right
+    w_k, w_q = factors(b)
     v, k, q = (np.einsum("hri,nti->hrnt", w, xs) for w in (w_v, w_k, w_q))
     missed = truth.copy()
     by_rank = []
