@@ -28,7 +28,7 @@ class Cell(NamedTuple):
     settings: Any
     make: Callable[[], Any]
     """Computes the result. A worker gets it by name, so it is a function of a module, or a `functools.partial` of one."""
-    cost: float = 1.0
+    cost: int = 1
     """How long the cell takes in comparison with the others. The time left is estimated from it."""
 
 

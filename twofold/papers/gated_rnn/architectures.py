@@ -23,12 +23,11 @@ from ...saving import load
 from ...tasks.students.in_context_regression import loss_of_step, loss_of_steps, optimal_step, sample_tasks
 from ...tasks.students.teacher_student import sample_tokens
 from ...train.sweep import Cell, Workers, addressed, sweep
-from .training_cell import D, Task, Training, described, losses_of, median, sized
+from .training_cell import IMITATION, REGRESSION, D, Task, Training, described, losses_of, median, sized
 
 LAYERED = ("LSTM", "GRU", "LRU", "LRU In-Out", "LRU In-Skip")
 LRUS = ("LRU", "LRU In-Out", "LRU In-Skip")
 GATED = ("gated RNN", "gated RNN, dense")
-IMITATION, REGRESSION = "teacher-student", "in-context"
 SEQUENCES = {IMITATION: 512, REGRESSION: 4096}
 """How many sequences the nearest attention is fitted to. In regression, only the last output of a sequence counts."""
 SHARES = "explained", "explained longer"

@@ -15,7 +15,7 @@ from ...report.size_pictures import draw_figure3
 from ...report.tables import console_table
 from ...tasks.students.in_context_regression import loss_of_step, optimal_step
 from ...train.sweep import Workers, sweep
-from .training_cell import D, Training, described, losses_of, median
+from .training_cell import IMITATION, REGRESSION, D, Training, described, losses_of, median
 
 COMPACT = 27, 21
 """Hidden neurons and gate rows that attention with d = 6 needs: d(d + 1)/2 memories and d queries, and d(d + 1)/2 products."""
@@ -45,8 +45,8 @@ class Grid(NamedTuple):
     """Panel A has all pairs of `hidden` and `gates`. Those at equal places have the proportions that the theory needs."""
     neurons: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 42, 60, 80)
     """Panel B has networks with so many hidden neurons, and as many gate rows."""
-    imitation: Training = Training("teacher-student", "gated RNN", (), steps=4_000)
-    regression: Training = Training("in-context", "gated RNN", (), steps=6_000, seeds=4)
+    imitation: Training = Training(IMITATION, "gated RNN", (), steps=4_000)
+    regression: Training = Training(REGRESSION, "gated RNN", (), steps=6_000, seeds=4)
 
     def imitations(self) -> list[Training]:
         """The networks of panel A, with the gates running fastest."""
@@ -61,8 +61,8 @@ QUICK = Grid(
     hidden=(14, 27, 54),
     gates=(11, 21, 42),
     neurons=(4, 12, 24, 42),
-    imitation=Training("teacher-student", "gated RNN", (), steps=1_500, seeds=1),
-    regression=Training("in-context", "gated RNN", (), steps=2_000, seeds=2),
+    imitation=Training(IMITATION, "gated RNN", (), steps=1_500, seeds=1),
+    regression=Training(REGRESSION, "gated RNN", (), steps=2_000, seeds=2),
 )
 
 

@@ -8,8 +8,6 @@ from ...report.claims import Claim
 from ...report.size_pictures import Panel
 from .architectures import (
     GATED,
-    IMITATION,
-    REGRESSION,
     Contestant,
     Options,
     Plan,
@@ -19,6 +17,7 @@ from .architectures import (
     regression_levels,
 )
 from .figure3 import IDENTIFIED
+from .training_cell import IMITATION, REGRESSION
 
 SHOWN = ("LSTM", "GRU", "LRU In-Out")
 """The architectures with layers that figure 4 shows. Its LRU has an input gate."""

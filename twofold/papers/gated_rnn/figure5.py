@@ -10,10 +10,8 @@ from scipy.stats import bootstrap, spearmanr
 from ...report.claims import Claim
 from ...report.size_pictures import Panel
 from .architectures import (
-    IMITATION,
     LAYERED,
     LRUS,
-    REGRESSION,
     Contestant,
     Options,
     Plan,
@@ -23,6 +21,7 @@ from .architectures import (
     panel,
     regression_levels,
 )
+from .training_cell import IMITATION, REGRESSION
 
 MUCH = 2.0
 """A loss is much smaller than another if it is at most one part in so many."""

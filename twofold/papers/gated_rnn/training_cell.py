@@ -30,6 +30,8 @@ BATCHES, BATCH = 8, 1024
 """The loss of a student of attention is measured on so many batches of so many new sequences."""
 
 Task = Literal["teacher-student", "in-context"]
+IMITATION: Task = "teacher-student"
+REGRESSION: Task = "in-context"
 
 
 def _bare(in_size: int, out_size: int, width: int, *, key: PRNGKeyArray, **options: Any) -> Layer:
@@ -98,7 +100,7 @@ class Training:
     def model(self, key: PRNGKeyArray) -> Layer:
         """A random model."""
         options = {} if self.depth is None else {"depth": self.depth}
-        out_size = D if self.task == "teacher-student" else D // 2
+        out_size = D if self.task == IMITATION else D // 2
         return ARCHITECTURES[self.architecture](D, out_size, *self.sizes, key=key, **options)
 
     def parameters(self) -> int:
@@ -131,7 +133,7 @@ def trained(training: Training, folder: Path) -> dict[str, Any]:
     """
     teacher_key, model_key, data_key = jax.random.split(jax.random.key(0), 3)
     models = eqx.filter_vmap(training.model)(jax.random.split(model_key, training.seeds))
-    imitates = training.task == "teacher-student"
+    imitates = training.task == IMITATION
     teachers = (
         eqx.filter_vmap(_recipe(training).teacher)(jax.random.split(teacher_key, training.seeds)) if imitates else None
     )
@@ -162,7 +164,7 @@ def trained(training: Training, folder: Path) -> dict[str, Any]:
 
 def _recipe(training: Training) -> Any:
     """The recipe of the task, which has teachers and the training loss."""
-    if training.task == "teacher-student":
+    if training.task == IMITATION:
         return teacher_student.Recipe(size=D, time=training.time, way=training.way)
     return in_context_regression.Recipe(time=training.time, in_size=D // 2, out_size=D // 2, way=training.way)
 
