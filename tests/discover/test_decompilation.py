@@ -130,7 +130,7 @@ def test_error_bound_holds(normal, attention, change):
         for tokens_given in (xs, same):
             unit = 2 * tokens_given / np.linalg.norm(tokens_given, axis=1, keepdims=True)
             off = np.linalg.norm(outputs(rnn, unit) - outputs(found.attention, unit), axis=1)
-            assert np.max(off) <= found.error_bound(2.0, tokens) + 1e-12
+            assert np.max(off) <= found.error_bound(2.0, tokens)
 
 
 def test_rnn_of_no_function_is_no_attention():

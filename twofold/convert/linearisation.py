@@ -7,7 +7,7 @@ the scale, the largest |e m|. But the smaller the scale, the more digits of x/2 
 A, appendix A.1, takes sigmoid(0) as the second row. With -e m the difference is twice as large, for as many rows.)
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +43,7 @@ class Linearisation(NamedTuple):
         """The relative error that the curvature of one sigmoid makes in a product."""
         return 1.1 * self.scale**2 / 12
 
-    def rounding(self, roundings: int, sigmoids: int = 1) -> float:
+    def rounding(self, roundings: Any, sigmoids: int = 1) -> Any:
         """The relative error that cancelled digits make in a product, after so many roundings."""
         return (2 / self.scale) ** sigmoids * (roundings + 8) * self.eps
 

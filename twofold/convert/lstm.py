@@ -68,7 +68,8 @@ def _rnn(rnn: GatedRNN, limits: Linearisation) -> Converted:
     eps, dtype = limits.eps, limits.dtype
     x = limits.input_range(rnn.in_size).with_constant()
     m_in, x_in = x.mapped(w_in_m, eps), x.mapped(w_in_x, eps)
-    added = m_in.times(x_in, limits.curvature + limits.rounding(limits.tokens))
+    # What a step rounds fades like the state. There are three roundings, of f, of f * c and of the sum with g * c~.
+    added = m_in.times(x_in, limits.curvature + limits.rounding(3 * geometric_sum(lam, limits.tokens)))
     h = added.accumulated(lam, limits.tokens, eps)
     w_out_m, w_out_x = steadier_first(w_out_m, w_out_x, added, h)
     m_out, x_out = h.mapped(w_out_m, eps), h.mapped(w_out_x, eps)

@@ -182,7 +182,7 @@ class Stream:
             given = "tokens have" if many else "token has"
             raise InputError(f"the {given} shape {x.shape} and dtype {x.dtype}; this model takes {takes}")
         finite = np.isfinite(x)
-        if not finite.all():
+        if np.count_nonzero(finite) < finite.size:  # `finite.all()` would take a tenth of the time of a step
             *row, feature = map(int, np.argwhere(~finite)[0])
             raise InputError(
                 f"feature {feature} of token {self.tokens + sum(row)} is {x[*row, feature]}; all features must be finite numbers"

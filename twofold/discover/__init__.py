@@ -1,7 +1,8 @@
-"""How to find attention inside recurrent networks: decompilation, pruning, fine-tuning, scores, polynomials."""
+"""How to find attention inside networks: decompilation, nearest attention, pruning, fine-tuning, scores, polynomials."""
 
 from .decompilation import Discovery, decompile
 from .finetuning import Finetuned, finetune
+from .nearest import NearestAttention, nearest_attention
 from .normalisation import normalise
 from .polynomials import collected, instantaneous_polynomials, monomials, polynomial_distance
 from .pruning import Pruned, Removal, prune
@@ -10,6 +11,7 @@ from .scoring import Roles, Scores, neuron_roles, scores
 __all__ = [
     "Discovery",
     "Finetuned",
+    "NearestAttention",
     "Pruned",
     "Removal",
     "Roles",
@@ -19,6 +21,7 @@ __all__ = [
     "finetune",
     "instantaneous_polynomials",
     "monomials",
+    "nearest_attention",
     "neuron_roles",
     "normalise",
     "polynomial_distance",

@@ -5,13 +5,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax import Array
 
-from ..forms import GatedRNNWeights, Matrix, cubic_form, gated_rnn_weights, symmetric
+from ..forms import Matrix, attention_weights, cubic_form
 from ..layers import GatedRNN, LinearSelfAttention
 from ..layers.layer import check_sizes
-from .heads import fitted_heads
-from .scoring import Roles, neuron_roles
+from .certificate import Certificate, split
+from .heads import factors, fitted_heads
+from .regression import cubic_outputs, regression
 
 MATCH = 0.1
 """A residual up to this is reported as attention."""
@@ -21,10 +22,10 @@ class Discovery(NamedTuple):
     """What `decompile` found."""
 
     attention: LinearSelfAttention
-    """The nearest attention layer."""
+    """The nearest attention layer, in the dtype of the network."""
     residual: float
-    """|rnn(x) - attention(x)| / |rnn(x)| over random unit Gaussian sequences. It is 0 for attention, and near 1 for
-    a network that has nothing of attention."""
+    """|rnn(x) - attention(x)| / |rnn(x)| over random unit Gaussian sequences, of the two layers as they run in their dtype. It
+    is rounding for attention, and near 1 for a network that has nothing of attention."""
     from_lambda: float
     """How far the outputs would move, in the same unit, if each lambda near to 0 or 1 were put there, and the neurons of all
     other lambdas were dropped."""
@@ -32,15 +33,24 @@ class Discovery(NamedTuple):
     """How large all other terms would then be, beside memories of second degree times queries of first degree."""
     from_rank: float
     """How far the heads of `attention` are from the sum of such terms that is nearest to the network."""
-    parts: "Parts"
+    from_cast: float
+    """How far the function of `attention` is from those heads: it has as few rows as rounding allows, and the network's dtype."""
+    from_rounding: float
+    """How far the rounding of both layers moves their difference."""
+    certificate: Certificate
     """What `error_bound` needs."""
     tokens: int
     """The length of the sequences that the residual and its causes are measured over. The residual of a lambda that is near
     to 1, but not 1, grows with the length: give `decompile` the `time` that counts for you."""
 
     def error_bound(self, norm: float, tokens: int) -> float:
-        """The most that |rnn(x) - attention(x)| can be at any of so many tokens, where no token has a larger norm than `norm`."""
-        return self.parts.error_bound(norm, tokens)
+        """The most that |rnn(x) - attention(x)| can be at any of so many tokens, where no token has a larger norm than `norm`.
+
+        It holds for both layers as they run in their dtype, by `prefill` or `step`, with native kernels or XLA: what rounding
+        can do is part of it. It is proved in `certificate.py`. It does not hold where numbers overflow or underflow, nor
+        where JAX is told to multiply matrices in less than their own precision.
+        """
+        return self.certificate.error_bound(norm, tokens)
 
     @property
     def report(self) -> str:
@@ -50,36 +60,9 @@ class Discovery(NamedTuple):
         return (
             f"{verdict}: relative residual {self.residual:.1e} over {self.tokens} tokens. Putting every lambda to 0 or 1"
             f" would move the outputs by {self.from_lambda:.1e}; terms of other degrees then are {self.from_degree:.1e};"
-            f" the heads miss {self.from_rank:.1e}."
+            f" the heads miss {self.from_rank:.1e}; as {self.attention.w_v.dtype} weights they move by {self.from_cast:.1e};"
+            f" rounding in both layers makes {self.from_rounding:.1e}."
         )
-
-
-class Parts(NamedTuple):
-    """The function of a gated RNN, split into the part that attention can be and all other parts."""
-
-    cubic: Float[Matrix, "out d d d"]
-    """A of the terms that attention can be, y_o = sum A_oabk S_ab x_k. It is symmetric in a and b."""
-    fitted: Float[Matrix, "out d d d"]
-    """A of the fitted heads."""
-    others: dict[str, Float[Matrix, "out v v v v"]]
-    """All other terms, by what their two quadratic factors sum over: the present token ("now") or all tokens ("past")."""
-    weights: GatedRNNWeights
-    ideal: GatedRNNWeights
-    """The weights where each lambda near to 0 or 1 is put there, and where nothing reads the other neurons."""
-
-    def error_bound(self, norm: float, tokens: int) -> float:
-        size = norm**2 + 1
-        power = {"past, past": 2, "past, now": 1, "now, now": 0}
-        wrong = sum(np.linalg.norm(part) * size**2 * tokens ** power[kind] for kind, part in self.others.items())
-        rank = np.linalg.norm(self.cubic - self.fitted) * norm**3 * tokens
-        lam, w_in_m, w_in_x, *gate, readout = self.weights
-        lags, added = np.arange(tokens)[:, None], np.linalg.norm(w_in_m, axis=1) * np.linalg.norm(w_in_x, axis=1) * size
-        decays, ideal_decays = lam**lags, self.ideal.lam**lags
-        h = added * np.sum(np.maximum(decays, ideal_decays), 0)
-        off = added * np.sum(np.abs(decays - ideal_decays), 0)
-        # A branch moves by what its neurons are off. Where it no longer reads a neuron, it moves by all that this one held.
-        m, x = ((abs(w) @ h, abs(v) @ off + abs(w - v) @ h) for w, v in zip(gate, self.ideal[3:5], strict=True))
-        return float(wrong + rank + np.linalg.norm(abs(readout) @ (m[0] * x[1] + m[1] * x[0])))
 
 
 def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, seed: int = 0) -> Discovery:
@@ -95,7 +78,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
 
     - `max_heads`: the most heads to fit. If it is not given, it is `in_size`, or fewer where these would have more than 2,000
         weights. The fewest heads are taken that miss no more than the other causes do, or rounding. If even `max_heads` miss
-        more, the fewest are taken that come within a factor of 3 of the best fit.
+        more, the fewest are taken that come near to the best fit.
     - `time`, `seed`: the length and the seed of the random sequences that residuals are measured over.
 
     **Returns:** a `Discovery`. The residual of a converted attention layer is rounding. The residual of a network that is not
@@ -105,74 +88,62 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     below 1.
     """
     check_sizes(time=time, max_heads=1 if max_heads is None else max_heads)
-    roles, weights = neuron_roles(rnn), gated_rnn_weights(rnn)
-    kept = ~roles.other
-    ideal = weights._replace(
-        lam=np.where(roles.memory, 1.0, 0.0), w_out_m=weights.w_out_m * kept, w_out_x=weights.w_out_x * kept
-    )
-    d, eps = rnn.in_size, float(jnp.finfo(rnn.readout.dtype).eps)
-    others = _terms(weights, roles)
-    mixed = others["past, now"]
-    cubic = mixed[:, :d, :d, :d, d] + mixed[:, :d, :d, d, :d]
-    mixed[:, :d, :d, :d, d] = mixed[:, :d, :d, d, :d] = 0
-
-    xs = np.asarray(jax.random.normal(jax.random.key(seed), (64, time, d)), np.float64)
-    truth, idealised = weights.outputs(xs), ideal.outputs(xs)
+    parts, dtype = split(rnn), rnn.readout.dtype
+    eps, cubic = 2 * parts.unit, parts.cubic
+    tokens = jax.random.normal(jax.random.key(seed), (64, time, rnn.in_size)).astype(dtype)
+    xs = np.asarray(tokens, np.float64)
+    truth, idealised = parts.weights.outputs(xs), parts.ideal.outputs(xs)
     size = max(float(np.linalg.norm(truth)), np.finfo(float).tiny)
-    share = _cubic_outputs(cubic, xs)
+    share = cubic_outputs(cubic, xs)
     from_lambda = float(np.linalg.norm(truth - idealised)) / size
     from_degree = float(np.linalg.norm(idealised - share)) / size
-    nearest = cubic + _regression(truth - share, xs)
-    nearest_share = _cubic_outputs(nearest, xs)
+    rest, root = regression(truth - share, xs)
+    nearest = cubic + rest
+    nearest_share = cubic_outputs(nearest, xs)
     noise = max(float(np.linalg.norm(truth - nearest_share)) / size, 100 * eps)
-    w_v, b = fitted_heads(nearest, max_heads, noise)
+    w_v, b = fitted_heads(nearest, max_heads, noise, root)
     fitted = cubic_form(w_v, b)
-    explained = _cubic_outputs(fitted, xs)
+    explained = cubic_outputs(fitted, xs)
+    run = _as_it_runs(rnn, tokens)
+    attention = _attention(w_v, b, xs, truth, np.linalg.norm(run - truth) + eps * size, dtype)
+    returned = attention_weights(attention)
+    exact = returned.outputs(xs)
+    off = run - _as_it_runs(attention, tokens)
     return Discovery(
-        _attention(w_v, b, eps, rnn.readout.dtype),
-        residual=float(np.linalg.norm(truth - explained)) / size,
+        attention,
+        residual=float(np.linalg.norm(off)) / size,
         from_lambda=from_lambda,
         from_degree=from_degree,
         from_rank=float(np.linalg.norm(nearest_share - explained)) / size,
-        parts=Parts(cubic, fitted, others, weights, ideal),
+        from_cast=float(np.linalg.norm(explained - exact)) / size,
+        from_rounding=float(np.linalg.norm(off - (truth - exact))) / size,
+        certificate=Certificate(parts, returned),
         tokens=time,
     )
 
 
-def _terms(weights: GatedRNNWeights, roles: Roles) -> dict[str, Matrix]:
-    """The outputs as 4-linear forms in x~ = (x, 1), by the roles of the two neurons that take two arguments each."""
-    (past_m, past_x), (now_m, now_x) = weights.branches(roles.memory), weights.branches(roles.forget)
-    return {
-        "past, past": weights.product(past_m, past_x),
-        "past, now": weights.product(past_m, now_x) + weights.product(past_x, now_m),
-        "now, now": weights.product(now_m, now_x),
-    }
+def _attention(w_v: Matrix, b: Matrix, xs: Matrix, truth: Matrix, rounding: float, dtype) -> LinearSelfAttention:
+    """The layer with B = W_K^T W_Q. W_K and W_Q have as few rows as possible, of equal size.
+
+    A row is cut if without it, and those after it, the layer misses the outputs of the network by no more than `rounding`
+    beyond what it misses with all rows.
+    """
+    w_k, w_q = factors(b)
+    v, k, q = (np.einsum("hri,nti->hrnt", w, xs) for w in (w_v, w_k, w_q))
+    missed = truth.copy()
+    by_rank = []
+    for row in range(len(b[0])):
+        missed -= np.einsum("hont,hnt->nto", np.cumsum(v * k[:, row : row + 1], 3), q[:, row])
+        by_rank.append(np.linalg.norm(missed))
+    rank = 1 + int(np.argmax(np.array(by_rank) <= by_rank[-1] + rounding))
+    return LinearSelfAttention.from_weights(*(jnp.asarray(w, dtype) for w in (w_v, w_k[:, :rank], w_q[:, :rank])))
 
 
-def _cubic_outputs(cubic: Matrix, xs: Matrix) -> Matrix:
-    """The outputs sum A_oabk S_ab x_k over sequences of tokens."""
-    out, d = len(cubic), cubic.shape[1]
-    s = np.cumsum(np.einsum("nta,ntb->ntab", xs, xs), 1).reshape(*xs.shape[:2], d * d)
-    maps = (s @ cubic.reshape(out, d * d, d).transpose(1, 0, 2).reshape(d * d, out * d)).reshape(*xs.shape[:2], out, d)
-    return np.einsum("ntok,ntk->nto", maps, xs)
+def _as_it_runs(layer: GatedRNN | LinearSelfAttention, xs: Array) -> Matrix:
+    """The outputs over sequences of tokens, in the dtype of the layer."""
+    return np.asarray(_outputs(layer, xs), np.float64)
 
 
-def _regression(outputs: Matrix, xs: Matrix) -> Matrix:
-    """The symmetric A for which sum A_oabk S_ab x_k is nearest to these outputs."""
-    d, out = xs.shape[2], outputs.shape[2]
-    first, second = np.triu_indices(d)
-    s = np.cumsum(xs[..., first] * xs[..., second], 1)
-    features = np.einsum("ntp,ntk->ntpk", s, xs).reshape(-1, len(first) * d)
-    found = np.linalg.lstsq(features, outputs.reshape(-1, out), rcond=None)[0].T.reshape(out, len(first), d)
-    tensor = np.zeros((out, d, d, d))
-    tensor[:, first, second] = found
-    return symmetric(tensor)
-
-
-def _attention(w_v: Matrix, b: Matrix, eps: float, dtype) -> LinearSelfAttention:
-    """The layer with B = W_K^T W_Q. W_K and W_Q have as few rows as possible, of equal size."""
-    left, values, right = np.linalg.svd(b)
-    rank = max(int(np.max(np.sum(values > 100 * eps * values.max(initial=0.0), 1))), 1)
-    root = np.sqrt(values[:, :rank, None])
-    w_k, w_q = root * np.swapaxes(left, 1, 2)[:, :rank], root * right[:, :rank]
-    return LinearSelfAttention.from_weights(*(jnp.asarray(w, dtype) for w in (w_v, w_k, w_q)))
+@jax.jit
+def _outputs(layer, xs):
+    return jax.vmap(layer)(xs)

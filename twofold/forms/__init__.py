@@ -1,5 +1,6 @@
 """Gated RNNs and attention as sums of quadratic forms, in float64: what conversion and discovery share."""
 
+from .exactly import exact_outputs, gamma
 from .quadratic import coordinates, quadratic_forms, rounding, spanning_subset, symmetric
 from .weights import (
     AttentionWeights,
@@ -20,6 +21,8 @@ __all__ = [
     "check_finite",
     "coordinates",
     "cubic_form",
+    "exact_outputs",
+    "gamma",
     "gated_rnn_weights",
     "quadratic_forms",
     "rounding",

@@ -51,6 +51,12 @@ class AttentionWeights(NamedTuple):
         """B = W_K^T W_Q of every head."""
         return np.einsum("hki,hkj->hij", self.w_k, self.w_q)
 
+    def outputs(self, xs: Float[Matrix, "sequences time in"]) -> Float[Matrix, "sequences time out"]:
+        """The outputs over sequences of tokens."""
+        v, k, q = (np.einsum("hri,nti->ntrh", w, xs) for w in self)
+        memories = np.cumsum(v[:, :, :, None] * k[:, :, None], 1)
+        return np.einsum("ntokh,ntkh->nto", memories, q)
+
 
 def gated_rnn_weights(rnn: GatedRNN, *, dense: bool = False) -> GatedRNNWeights:
     """The weights of a gated RNN, checked. With `dense`, lambda may be a matrix.
