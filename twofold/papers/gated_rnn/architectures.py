@@ -11,10 +11,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-try:
-    from ...discover import nearest_attention
-except ImportError:
-    nearest_attention = None
+from ...discover import nearest_attention
+from ...errors import InputError
 from ...report.claims import Claim, claims_table
 from ...report.provenance import write_json
 from ...report.size_pictures import Panel, draw_architectures
@@ -116,8 +114,8 @@ def _share_cell(training: Training, folder: Path) -> Cell:
     return Cell(f"nearest attention of {training.title}", addressed(folder, settings), settings, make)
 
 
-def _shares(task: Task, time: int, seeds: int, folder: Path) -> list[dict[str, float] | None]:
-    """The shares of the outputs of each seed that attention explains, at lengths of training and longer ones."""
+def _shares(task: Task, time: int, seeds: int, folder: Path) -> list[dict[str, float | None] | None]:
+    """The shares of the outputs of each seed that attention explains, at the length of training and at a longer one."""
     key, longer_key = jax.random.split(jax.random.key(7))
     if task == IMITATION:
         xs, longer = (
@@ -130,10 +128,13 @@ def _shares(task: Task, time: int, seeds: int, folder: Path) -> list[dict[str, f
             for k, length in ((key, time), (longer_key, LONGER * time))
         )
 
-    def share(model_folder: Path) -> dict[str, float] | None:
-        if not model_folder.exists():  # training diverged
+    def share(model: Path) -> dict[str, float | None] | None:
+        if not model.exists():  # training diverged
             return None
-        found = nearest_attention(load(model_folder), xs, longer=longer, last=task == REGRESSION)
+        try:
+            found = nearest_attention(load(model), xs, longer=longer, last=task == REGRESSION)
+        except InputError:  # the outputs do not vary, or grow over all bounds on longer sequences
+            return None
         return dict(zip(SHARES, (found.explained, found.explained_longer), strict=True))
 
     return [share(folder / f"seed-{seed}") for seed in range(seeds)]

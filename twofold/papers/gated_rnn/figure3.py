@@ -40,10 +40,10 @@ LINE_MARKS = {
 class Grid(NamedTuple):
     """The networks that are trained, and how."""
 
-    hidden: tuple[int, ...] = (14, 20, 27, 42, 54, 84)
-    gates: tuple[int, ...] = (11, 16, 21, 36, 42, 72)
+    hidden: tuple[int, ...] = (14, 27, 42, 54, 84)
+    gates: tuple[int, ...] = (11, 21, 36, 42, 72)
     """Panel A has all pairs of `hidden` and `gates`. Those at equal places have the proportions that the theory needs."""
-    neurons: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 20, 24, 32, 42, 60, 80)
+    neurons: tuple[int, ...] = (4, 8, 10, 12, 14, 16, 20, 24, 32, 42, 80)
     """Panel B has networks with so many hidden neurons, and as many gate rows."""
     imitation: Training = Training(IMITATION, "gated RNN", (), steps=4_000)
     regression: Training = Training(REGRESSION, "gated RNN", (), steps=6_000, seeds=4)
