@@ -29,11 +29,11 @@ bench: .venv/installed-bench
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,dev]'
+	$(INSTALL) -e '.[tasks,sweep,dev]'
 	touch $@
 
 .venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,dev,bench]'
+	$(INSTALL) -e '.[tasks,sweep,dev,bench]'
 	touch $@
 
 .venv/bin/python:

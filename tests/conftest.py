@@ -196,6 +196,17 @@ def temporary_bytes():
     return measure
 
 
+@pytest.fixture(scope="session")
+def threads():
+    """Two workers for sweeps, as threads of this process, which see what a test puts in place of functions."""
+    from distributed import LocalCluster  # here, because few tests need it
+
+    from twofold.train.sweep import Workers
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster:
+        yield Workers(scheduler=cluster.scheduler_address)
+
+
 @pytest.fixture
 def pictures(monkeypatch):
     """The figures of matplotlib that are saved during the test, by the names of their files."""

@@ -22,7 +22,7 @@ from twofold.layers import (
     RunningMean,
     Stack,
 )
-from twofold.models import EventModel, Forecaster, SequenceModel
+from twofold.models import BareModel, EventModel, Forecaster, SequenceModel
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -51,6 +51,7 @@ MAKE = {  # A layer of a given size.
     "Block": lambda size: Block(Aaren(size, size, key=KEY), feed_forward_size=2, key=KEY),
     "Stack": lambda size: Stack([RunningMean(size), RunningMean(size)]),
     "SequenceModel": lambda size: SequenceModel(size, 2, width=size, depth=1, key=KEY),
+    "BareModel": lambda size: BareModel(size, 2, width=size, mixer="gru", key=KEY),
 }
 every_layer = pytest.mark.parametrize("make", [cache(make) for make in MAKE.values()], ids=MAKE)
 
@@ -250,9 +251,10 @@ def test_sizes_below_one_are_refused_by_name(make, size):
     ("sizes", "named"),
     [({"depth": -1}, "depth is -1"), ({"depth": 0}, "depth is 0"), ({"width": 0}, "width is 0")],
 )
-def test_a_model_names_the_size_that_is_too_small(sizes, named):
+@pytest.mark.parametrize("kind", [SequenceModel, partial(BareModel, mixer="gru")])
+def test_a_model_names_the_size_that_is_too_small(kind, sizes, named):
     with error(named, "at least 1"):
-        SequenceModel(3, 2, **{"width": 4, "depth": 1} | sizes, key=KEY)
+        kind(3, 2, **{"width": 4, "depth": 1} | sizes, key=KEY)
 
 
 @every_layer

@@ -28,7 +28,7 @@ from twofold.layers import (
     RunningMean,
     Stack,
 )
-from twofold.models import EventModel, Forecaster, SequenceModel
+from twofold.models import BareModel, EventModel, Forecaster, SequenceModel
 
 TIME, PART = 6, 3  # Tokens of a sequence, and of the parts that it is prefilled in.
 
@@ -107,6 +107,7 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "Forecaster, season below patch": partial(forecaster, 1, 3),
     "Block": lambda key: Block(Aaren(4, 4, num_heads=2, key=key), feed_forward_size=3, key=key),
     "Stack": stack,
+    "BareModel": lambda key: BareModel(3, 2, width=4, depth=2, mixer="lru", gating="in-out", key=key),
     **{
         ", ".join(["SequenceModel", *how]): partial(model, *how)
         for how in [("aaren", "sequence", "marks"), *((mixer, "step", "features") for mixer in MIXERS)]

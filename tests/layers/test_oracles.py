@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold.layers import Aaren, Block, CausalSelfAttention, GatedRNN, LinearSelfAttention, Rescaled, RunningMean
-from twofold.models import EventModel, Forecaster, SequenceModel
+from twofold.models import BareModel, EventModel, Forecaster, SequenceModel
 
 KEY = jax.random.key(0)
 run = jax.jit(lambda layer, xs: layer(xs))
@@ -181,6 +181,16 @@ def test_model_is_encoder_blocks_mean_norm_readout(normal, assert_close, reads, 
     if predicts == "sequence":
         features = np.array([features[: t + 1].mean(0) for t in range(5)])
     assert_close(run(model, xs), linear(model.readout, norm(model.norm, features)))
+
+
+def test_bare_model_is_embedding_layers_readout(normal, assert_close):
+    """And a mixer may be any constructor."""
+    model = randomised(BareModel(3, 2, width=4, depth=2, mixer=running_mean, key=jax.random.key(0)), normal)
+    xs = normal("x", 5, 3)
+    features = linear(model.embedding, xs)
+    for _ in range(2):
+        features = np.array([features[: t + 1].mean(0) for t in range(5)])
+    assert_close(run(model, xs), linear(model.readout, features))
 
 
 def test_scaled_input_is_normalised_input(normal, assert_close):

@@ -28,8 +28,8 @@ def kept(file: Path | str, settings: Any, make: Callable[[], Any]) -> Any:
     **Raises:** `OSError` if the file cannot be read or written, and whatever `make` raises. Nothing is kept then.
     """
     file, settings = Path(file), _as_json(settings)
-    present = _read(file)
-    if present is not None and present["settings"] == settings:
+    present = in_file(file, settings)
+    if present is not None:
         return present["result"]
     file.parent.mkdir(parents=True, exist_ok=True)
     result = _as_json(make())
@@ -37,11 +37,14 @@ def kept(file: Path | str, settings: Any, make: Callable[[], Any]) -> Any:
     return result
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    """The settings and the result in a file, or None if the file is missing or damaged."""
+def in_file(file: Path | str, settings: Any) -> dict[str, Any] | None:
+    """A dictionary with the `result` that is kept in `file` for these settings, or None if there is none.
+
+    **Raises:** `OSError` if the file cannot be read.
+    """
     try:
-        content = unsealed(file.read_bytes())
-        return {"settings": content["settings"], "result": content["result"]}
+        content = unsealed(Path(file).read_bytes())
+        return {"result": content["result"]} if content["settings"] == _as_json(settings) else None
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:

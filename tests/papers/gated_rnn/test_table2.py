@@ -9,6 +9,7 @@ from rich.console import Console
 from twofold import InputError
 from twofold.convert import to_gated_rnn
 from twofold.papers.gated_rnn import table2
+from twofold.tasks.students import in_context_regression
 from twofold.tasks.students.in_context_regression import Recipe, gradient_step, loss_of_step, optimal_step
 from twofold.tasks.students.ways import AdamW
 
@@ -17,7 +18,7 @@ TINY = Recipe(time=4, in_size=2, out_size=2, hidden_size=6, gate_size=6, way=Ada
 
 @pytest.fixture(autouse=True)
 def _measured_less(monkeypatch):
-    monkeypatch.setattr(table2, "BATCHES", 2)
+    monkeypatch.setattr(in_context_regression, "BATCH", 128)
 
 
 def test_table2_is_made_written_and_printed(tmp_path, capsys):

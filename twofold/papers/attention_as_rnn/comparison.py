@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,8 @@ from ...tasks.events import Events
 from ...tasks.forecasting import HORIZONS, Forecasting
 from ...tasks.run import train
 from ...tasks.task import Task
-from ...train import kept
+from ...train.sweep import Cell as SweepCell
+from ...train.sweep import Workers, sweep
 
 AAREN, TRANSFORMER = "aaren", "softmax-attention"
 
@@ -72,23 +74,22 @@ def reproduce(
     mixers: Sequence[str] = tuple(MIXERS),
     seeds: int = 3,
     out: Path | str,
+    where: Workers = Workers(),  # noqa: B008
     progress: bool = True,
 ) -> list[Cell]:
     """Train every mixer on every task with several seeds, and write settings.json and settings.md to `out`.
 
     Each cell is kept in a folder of its own once it is done, and training within a cell is checkpointed. So a run that was
-    stopped is continued. **Raises:** `InputError` if `seeds` is below 1, or a folder holds another run.
+    stopped is continued. `where` says where the cells run. A cell that fails is left out.
+
+    **Raises:** `InputError` if `seeds` is below 1, if a folder holds another run, and as `sweep` does.
     """
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; it must be at least 1")
-    out = Path(out)
-    jobs = [dataclasses.replace(task, mixer=mixer) for task in tasks for mixer in mixers]
-    console = Console()
-    cells: list[Cell] = []
-    for number, task in enumerate(jobs, 1):
-        cells.append(_cell(task, out / task.name / f"{task.data_name}-{task.mixer}", seeds, progress))
-        if progress:
-            console.print(f"cell {number} of {len(jobs)}: {task.mixer} on {task.data_name}, {cells[-1].seconds:.0f} s")
+    out = Path(out).absolute()
+    jobs = [_job(dataclasses.replace(task, mixer=mixer), out, seeds) for task in tasks for mixer in mixers]
+    done = sweep(jobs, where, progress=progress)
+    cells = [Cell(**result) for result in done if result is not None]
     results = {
         "seeds": seeds,
         "tasks": [task.as_json() | {"mixer": list(mixers)} for task in tasks],
@@ -99,6 +100,7 @@ def reproduce(
             for metric, better in task.headline.items()
         ],
         "cells": [dataclasses.asdict(cell) for cell in cells],
+        "failed": [job.title for job, result in zip(jobs, done, strict=True) if result is None],
     }
     write_json(out / "settings.json", results)
     (out / "settings.md").write_text("\n".join(markdown(task, cells) for task in tasks))
@@ -109,16 +111,20 @@ def _of(cells: Sequence[Cell], task: Task) -> list[Cell]:
     return [cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)]
 
 
-def _cell(task: Task, folder: Path, seeds: int, progress: bool) -> Cell:
-    def trained() -> dict[str, Any]:
-        try:
-            figures = train(task, folder, seeds=range(seeds), progress=progress).figures
-        except FloatingPointError:  # that a mixer is not stable here is a result, too
-            figures = {"parameters": 0, "seconds": 0.0, "metrics": [], "kept at step": [], "streaming error": []}
-        measured = ("parameters", "seconds", "metrics", "kept at step", "streaming error")
-        return dataclasses.asdict(Cell(task.name, task.data_name, task.mixer, *(figures[name] for name in measured)))
+def _job(task: Task, out: Path, seeds: int) -> SweepCell:
+    folder = out / task.name / f"{task.data_name}-{task.mixer}"
+    settings = task.as_json() | {"seeds": seeds}
+    title = f"{task.mixer} on {task.data_name}"
+    return SweepCell(title, folder / "cell.json", settings, partial(_trained, task, folder, seeds))
 
-    return Cell(**kept(folder / "cell.json", task.as_json() | {"seeds": seeds}, trained))
+
+def _trained(task: Task, folder: Path, seeds: int) -> dict[str, Any]:
+    try:
+        figures = train(task, folder, seeds=range(seeds), progress=False).figures
+    except FloatingPointError:  # that a mixer is not stable here is a result, too
+        figures = {"parameters": 0, "seconds": 0.0, "metrics": [], "kept at step": [], "streaming error": []}
+    measured = ("parameters", "seconds", "metrics", "kept at step", "streaming error")
+    return dataclasses.asdict(Cell(task.name, task.data_name, task.mixer, *(figures[name] for name in measured)))
 
 
 def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
@@ -181,7 +187,7 @@ def markdown(task: Task, cells: Sequence[Cell]) -> str:
 
 
 @dataclasses.dataclass
-class Command:
+class Command(Workers):
     """Compare Aaren with the Transformer and all other mixers in forecasting, events and classification (paper B).
 
     All models of a table have nearly the same number of parameters. All of it takes more than an hour. A run that was
@@ -203,7 +209,7 @@ class Command:
         out = self.out or Path("runs") / ("settings" + "-quick" * self.quick)
         tasks = [t for t in (QUICK if self.quick else FULL) if self.only in (None, t.name)]
         mixers = (AAREN, TRANSFORMER) if self.quick else tuple(MIXERS)
-        cells = reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out)
+        cells = reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out, where=self)
         for task in tasks:
             console.print(table(task, cells))
         console.print(f"All figures are in {out / 'settings.json'}, and the tables are in {out / 'settings.md'}.")

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +17,7 @@ from ...report.provenance import four_digits, write_json
 from ...report.tables import console_table
 from ...report.verdict import verdict
 from ...saving import save
-from ...tasks.students.in_context_regression import Recipe, gradient_step, loss_of_step, optimal_step, predictions
+from ...tasks.students.in_context_regression import Recipe, expected_loss, loss_of_step, optimal_step
 from ...tasks.students.ways import AdamW
 from ...train import Trained, fit, open_run
 from .question import polynomial_at_question
@@ -29,8 +28,6 @@ QUICK = Recipe(
     gate_size=32,
     way=AdamW(batch=256, steps=9_000, learning_rate=5e-3, final_learning_rate=5e-6, b2=0.99),
 )
-BATCHES, BATCH = 64, 4096
-"""Losses are measured on so many batches of so many fresh tasks."""
 
 
 class Figures(NamedTuple):
@@ -122,24 +119,9 @@ def _figures(recipe: Recipe, network: GatedRNN, losses: np.ndarray) -> Figures:
         residual_norm=(sum(float(np.sum(part**2)) for part in learned) - float(np.sum(np.square(coefficients)))) ** 0.5,
         one_token_norm=float(np.linalg.norm(np.delete(of_one_token, terms))),
         training_loss=float(np.mean(losses[-max(len(losses) // 10, 1) :])),
-        loss=_expected_loss(recipe, network, 1.0),
-        validation_loss=_expected_loss(recipe, network, 2.0),
+        loss=expected_loss(recipe, network, 1.0),
+        validation_loss=expected_loss(recipe, network, 2.0),
     )
-
-
-def _expected_loss(recipe: Recipe, network: GatedRNN, variance: float) -> float:
-    """The loss on fresh tasks: the optimal step's, which is known, and by how much the network's is higher on the same tasks."""
-    step = optimal_step(recipe.time, recipe.in_size)
-    attention = gradient_step(step, recipe.in_size, recipe.out_size)
-
-    @jax.jit
-    def more(key):
-        tokens, answers = recipe.tasks(key, BATCH, variance)
-        errors = [jnp.mean((predictions(model, tokens) - answers) ** 2) / 2 for model in (network, attention)]
-        return errors[0] - errors[1]
-
-    keys = jax.random.split(jax.random.key(2**31 - 1), BATCHES)  # training folds its keys in
-    return variance * loss_of_step(step, recipe.time, recipe.in_size) + float(np.mean([more(key) for key in keys]))
 
 
 def table(students: list[Figures], recipe: Recipe) -> Table:

@@ -2,8 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Scalar
 
 from ...errors import InputError
@@ -11,6 +13,8 @@ from ...layers import GatedRNN, LinearSelfAttention
 from ...layers.layer import Layer
 from .ways import AdamW
 
+BATCH = 4096
+"""Expected losses are measured on batches of so many new tasks."""
 WIDTH = 3**0.5
 """Inputs are uniform between -sqrt(3) and sqrt(3). So they have mean 0, variance 1 and fourth moment 9/5."""
 
@@ -111,3 +115,37 @@ def gradient_step(step: float, in_size: int = 3, out_size: int = 3) -> LinearSel
     """One gradient step as an attention layer. Its values are eta * y, and its keys and queries are x."""
     x, y = jnp.split(jnp.eye(in_size + out_size), [in_size])
     return LinearSelfAttention.from_weights(step * y, x, x)
+
+
+def expected_loss(recipe: Recipe, model: Layer, variance: float = 1.0, *, batches: int = 64) -> float:
+    """The loss on `batches` times 4096 new tasks whose W has this variance times 1/d_x.
+
+    It is the loss of the optimal step, which is known, and by how much the loss of the model is higher on the same tasks.
+    """
+    step = optimal_step(recipe.time, recipe.in_size)
+    attention = gradient_step(step, recipe.in_size, recipe.out_size)
+    keys = jax.random.split(jax.random.key(2**31 - 1), batches)  # training folds its keys in
+    more = [_difference(model, attention, *recipe.tasks(key, BATCH, variance)) for key in keys]
+    return variance * loss_of_step(step, recipe.time, recipe.in_size) + float(np.mean(more))
+
+
+@eqx.filter_jit
+def _difference(model, other, tokens, answers):
+    return regression_loss(model, tokens, answers) - regression_loss(other, tokens, answers)
+
+
+def loss_of_steps(steps: int, time: int = 12, in_size: int = 3) -> float:
+    """The expected loss after several gradient steps of the best equal size, for entries of W with variance 1/d_x.
+
+    After k steps from W = 0, the error is W (I - eta X X^T)^k x, so the loss is the mean of (1 - eta s)^(2 k) / 2 over the
+    eigenvalues s of X X^T. The mean is taken over 100,000 random X.
+    """
+    from scipy.optimize import minimize_scalar  # imported here, because it takes as long as all of twofold
+
+    xs = np.random.default_rng(0).uniform(-WIDTH, WIDTH, (100_000, time, in_size))
+    eigenvalues = np.linalg.eigvalsh(np.swapaxes(xs, 1, 2) @ xs)
+
+    def loss(step):
+        return float(np.mean((1 - step * eigenvalues) ** (2 * steps)) / 2)
+
+    return float(minimize_scalar(loss, bounds=(0, 2 / time), method="bounded").fun)
