@@ -2,12 +2,15 @@
 
 from .event_model import EventModel, event_features
 from .forecaster import Forecaster, ForecasterState
+from .policy import Policy, policy_features
 from .sequence_model import SequenceModel
 
 __all__ = [
     "EventModel",
     "Forecaster",
     "ForecasterState",
+    "Policy",
     "SequenceModel",
     "event_features",
+    "policy_features",
 ]
