@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..errors import InputError
@@ -59,9 +60,7 @@ class Policy(Layer[Any]):
         **Raises:** `InputError` for sizes that do not fit together, a scale that is not positive, and bounds that are not
         finite or not in order.
         """
-        self.mean, self.scale, self.low, self.high = (
-            tuple(map(float, jnp.ravel(jnp.asarray(x)))) for x in (mean, scale, low, high)
-        )
+        self.mean, self.scale, self.low, self.high = (tuple(map(float, np.ravel(x))) for x in (mean, scale, low, high))
         self.inner, self.split = inner, split
         if len(self.mean) != len(self.scale) or len(self.mean) < 2:
             raise InputError(
