@@ -7,6 +7,7 @@ own settings, and without checks.
 
 import os
 import signal
+import warnings
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -205,6 +206,38 @@ def threads():
 
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster:
         yield Workers(scheduler=cluster.scheduler_address)
+
+
+@pytest.fixture(scope="session")
+def write_control():
+    """`write_control(folder, **changes)`: a data set of Minari, of six episodes of the inverted pendulum, at folder/small-v0.
+
+    `changes` are fields of the first episode, or the `env` and the spaces of the whole.
+    """
+
+    def write(folder, *, count=6, env="InvertedPendulum-v5", **changes):
+        from minari import create_dataset_from_buffers  # here, because it takes a second to import
+        from minari.data_collector import EpisodeBuffer
+
+        rng, buffers = np.random.default_rng(0), []
+        spaces = {name: changes.pop(name) for name in ("observation_space", "action_space") if name in changes}
+        for i in range(count):
+            steps, over = 5 + 4 * i, np.zeros(5 + 4 * i, bool)
+            observations = rng.normal(size=(steps + 1, 4))
+            fields = {
+                "observations": observations,
+                "actions": np.tanh(observations[:-1, :1]),
+                "rewards": 1 + rng.random(steps),
+            }
+            fields |= {"terminations": over, "truncations": np.arange(steps) == steps - 1} | (changes if i == 0 else {})
+            buffers.append(EpisodeBuffer(**fields))
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Minari wants authors
+            patch.setenv("MINARI_DATASETS_PATH", str(folder))
+            create_dataset_from_buffers("small-v0", buffers, env=env, **spaces)
+        return folder / "small-v0"
+
+    return write
 
 
 @pytest.fixture

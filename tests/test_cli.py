@@ -11,7 +11,7 @@ import pytest
 
 import twofold
 from twofold import cli
-from twofold.tasks import run
+from twofold.tasks import control, run
 from twofold.tasks.run import TASKS
 
 
@@ -27,7 +27,7 @@ def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "bench"])
+@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "data", "bench"])
 def test_help_has_examples(command, capsys):
     assert _run(command, "--help") == 0
     assert f"twofold {command}" in capsys.readouterr().out.partition("xample")[2]
@@ -169,6 +169,12 @@ def test_help_of_a_task_has_its_settings(task, capsys):
         ("train events --dataset Nothing", "unknown dataset 'Nothing'"),
         ("train events --dataset missing.csv", "missing.csv"),
         ("train events --learning-rate inf", "learning_rate is inf"),
+        ("train control --dataset nothing", "there is no data set 'nothing'"),
+        ("train control --env humanoid", "humanoid"),
+        ("train control --context 0", "context is 0"),
+        ("data control --steps 0", "steps is 0"),
+        ("data control --env ant", "twofold has no behaviour policies of ant; --search finds some"),
+        ("data weather", "weather"),
         ("train", "subcommand"),
         ("train regression", "regression"),
         ("reproduce settings --seeds 0", "seeds is 0"),
@@ -191,8 +197,14 @@ TINY = {
     "forecasting": "--dataset eustock --horizon 4 --context 8 --patch 4",
     "events": "--dataset sin --sequences 30 --events 6",
     "classification": "--dataset BasicMotions",
+    "control": "--env inverted-pendulum --dataset small-v0 --window 8",
 }
-FOLDERS = {"forecasting": "eustock-4-gru", "events": "sin-gru", "classification": "BasicMotions-gru"}
+FOLDERS = {
+    "forecasting": "eustock-4-gru",
+    "events": "sin-gru",
+    "classification": "BasicMotions-gru",
+    "control": "small-v0-gru",
+}
 
 
 @pytest.fixture
@@ -211,7 +223,10 @@ def rows(printed):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_is_trained_and_evaluated_again(task, trained, capsys, tmp_path):
+def test_a_run_is_trained_and_evaluated_again(task, trained, capsys, tmp_path, write_control, monkeypatch):
+    if task == "control":
+        write_control(tmp_path)
+        monkeypatch.setattr(control, "CLONING_STEPS", 10)
     printed = trained(task)
     folder = tmp_path / "runs" / FOLDERS[task]
     assert json.loads((folder / "metrics.json").read_text())["data"] in " ".join(printed.split())

@@ -24,6 +24,7 @@ from .report import provenance
 from .report.tables import console_table
 from .starting import has_started
 from .tasks.classification import Classification
+from .tasks.control import Control, EnvironmentName
 from .tasks.events import Events
 from .tasks.forecasting import Forecasting
 from .tasks.task import Metrics
@@ -85,7 +86,7 @@ def experiment_of(arguments: list[str]) -> Any:
     return tyro.cli(kinds, args=words, prog="twofold reproduce", description=inspect.getdoc(Reproduce))
 
 
-AnyTask = TypeVar("AnyTask", Forecasting, Events, Classification)
+AnyTask = TypeVar("AnyTask", Forecasting, Events, Classification, Control)
 
 
 @dataclasses.dataclass
@@ -115,6 +116,7 @@ OnTask = (
     | Annotated[
         TrainOn[Classification], tyro.conf.subcommand("classification", description=inspect.getdoc(Classification))
     ]
+    | Annotated[TrainOn[Control], tyro.conf.subcommand("control", description=inspect.getdoc(Control))]
 )
 
 
@@ -124,7 +126,8 @@ class Train:
 
     Examples: twofold train forecasting --dataset elecdemand --horizon 96 --mixer aaren |
     twofold train forecasting --csv ETTh1.csv --target OT | twofold train events --dataset hawkes --mixer gru |
-    twofold train classification --dataset data/Heartbeat --steps 3000 --out runs/heartbeat
+    twofold train classification --dataset data/Heartbeat --steps 3000 --out runs/heartbeat |
+    twofold train control --env hopper --quality medium --mixer aaren
     """
 
     task: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[OnTask]]
@@ -148,6 +151,45 @@ class Evaluate:
 
         keep_compiled()
         console.print(_metrics_table(evaluate_run(self.folder)[1]))
+
+
+@dataclasses.dataclass
+class Data:
+    """Make data sets: episodes of a robot in Minari's folder, which are medium, medium-replay and medium-expert.
+
+    The policies that act in them come with twofold, or are found by a search. A search or a recording that was stopped is
+    continued. The environment variable MINARI_DATASETS_PATH names another folder than Minari's own.
+
+    Example: twofold data control --env hopper
+    """
+
+    task: tyro.conf.Positional[Literal["control"]]
+    """The task that the data are for."""
+    env: EnvironmentName = "hopper"
+    """The robot."""
+    steps: int = 200_000
+    """Each data set has at least this many steps."""
+    search: bool = False
+    """Search for policies first, by augmented random search. This takes minutes to hours."""
+    seed: int = 0
+    """The seed of the search."""
+    out: Path | None = None
+    """The folder of the search. If not given, it is runs/search-ENV."""
+
+    def run(self, console: Console) -> None:
+        from .data.recording import QUALITIES, policies_of, record, search_policies
+
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}; it must be at least 1")
+        file = None
+        if self.search:
+            out = self.out or Path("runs") / f"search-{self.env}"
+            file = search_policies(self.env, out, seed=self.seed, report=console.print)
+        policies, notes = policies_of(self.env, file)
+        for kind, value in notes["returns"].items():
+            console.print(f"The {kind} policy has a return of {value['mean']:.0f} ± {value['deviation']:.0f}.")
+        for quality in QUALITIES:
+            console.print(f"{record(self.env, quality, policies, notes, self.steps)} is in Minari's folder.")
 
 
 @dataclasses.dataclass
@@ -182,6 +224,7 @@ Command = (
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 

@@ -28,7 +28,7 @@ from twofold.layers import (
     RunningMean,
     Stack,
 )
-from twofold.models import BareModel, EventModel, Forecaster, SequenceModel
+from twofold.models import BareModel, EventModel, Forecaster, Policy, SequenceModel, policy_features
 
 TIME, PART = 6, 3  # Tokens of a sequence, and of the parts that it is prefilled in.
 
@@ -84,6 +84,15 @@ def forecaster(season, patch, key):
     return eqx.tree_at(lambda l: l.seasonality, layer, jnp.array([-1.0, 0.5]))
 
 
+def policy(mixer, split, key):
+    """Of two features of the observation and two of the action, whose bounds differ."""
+    options = MIXERS[mixer].taken(num_heads=2, capacity=3 if split else 2)
+    sizes = {"width": 4, "depth": 1, "feed_forward_size": 3}
+    inner = SequenceModel(policy_features(2, 2, split), 2, mixer=mixer, **sizes, key=key, **options)
+    scales = {"mean": np.array([1.0, 0.0, -1.0]), "scale": np.array([2.0, 1.0, 0.5])}
+    return Policy(inner, **scales, low=np.array([-1.0, -3.0]), high=np.array([1.0, 2.0]), split=split)
+
+
 MAKE: dict[str, Callable[..., Layer]] = {
     "LinearSelfAttention": lambda key: LinearSelfAttention(3, 2, key_size=4, key=key),
     "LinearSelfAttention, heads": lambda key: LinearSelfAttention(4, 3, num_heads=2, key=key),
@@ -105,6 +114,10 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "EventModel": lambda key: EventModel(Aaren(7, 8, num_heads=2, key=key), marks=2, periods=(2.0, 5.0)),
     "Forecaster, season above patch": partial(forecaster, 5, 2),
     "Forecaster, season below patch": partial(forecaster, 1, 3),
+    **{
+        ", ".join(["Policy", mixer, *["split"] * split]): partial(policy, mixer, split)
+        for mixer, split in [("aaren", False), ("aaren", True), ("softmax-attention", True), ("gru", False)]
+    },
     "Block": lambda key: Block(Aaren(4, 4, num_heads=2, key=key), feed_forward_size=3, key=key),
     "Stack": stack,
     "BareModel": lambda key: BareModel(3, 2, width=4, depth=2, mixer="lru", gating="in-out", key=key),

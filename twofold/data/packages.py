@@ -7,7 +7,7 @@ from ..errors import InputError
 
 
 def folder_of(package: str) -> Path:
-    """The folder where a package is installed.
+    """The folder where a package of the extra `tasks` is installed.
 
     **Raises:** `InputError` that says how to install the package, if it is missing.
     """
@@ -17,6 +17,6 @@ def folder_of(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def missing(package: str) -> InputError:
-    """The error that says how to install a package."""
-    return InputError(f"the package {package} is missing; pip install 'twofold[tasks]' installs it")
+def missing(package: str, extra: str = "tasks") -> InputError:
+    """The error that says how to install a package, which is in one of twofold's extras."""
+    return InputError(f"the package {package} is missing; pip install 'twofold[{extra}]' installs it")

@@ -3,6 +3,7 @@
 from .bare_model import BareModel
 from .event_model import EventModel, event_features
 from .forecaster import Forecaster, ForecasterState
+from .policy import Policy, policy_features
 from .sequence_model import SequenceModel
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "EventModel",
     "Forecaster",
     "ForecasterState",
+    "Policy",
     "SequenceModel",
     "event_features",
+    "policy_features",
 ]

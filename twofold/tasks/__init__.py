@@ -1,9 +1,22 @@
-"""Tasks on data: forecasting, events and classification. `train` trains a model for a task, and keeps it in a folder."""
+"""Tasks on data: forecasting, events, classification and control. `train` trains a model for a task, and keeps it in a folder."""
 
 from .classification import Classification
+from .control import Control, Windows
 from .events import Batch, Events
 from .forecasting import Forecasting
 from .run import TASKS, Run, evaluate_run, train
 from .task import Task
 
-__all__ = ["TASKS", "Batch", "Classification", "Events", "Forecasting", "Run", "Task", "evaluate_run", "train"]
+__all__ = [
+    "TASKS",
+    "Batch",
+    "Classification",
+    "Control",
+    "Events",
+    "Forecasting",
+    "Run",
+    "Task",
+    "Windows",
+    "evaluate_run",
+    "train",
+]

@@ -18,12 +18,13 @@ from ..layers import Layer
 from ..saving import load, save
 from ..train import Trained, described_run, draw_learning_curve, fit, open_run
 from .classification import Classification
+from .control import Control
 from .events import Events
 from .forecasting import Forecasting
 from .matched import count_parameters
 from .task import Metrics, Task
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecasting, Events, Classification)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecasting, Events, Classification, Control)}
 
 
 class Run(NamedTuple):
