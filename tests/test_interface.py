@@ -17,7 +17,7 @@ PUBLIC = {
         lstm_scan softmax_fold softmax_scan""",
     "twofold.layers": """Aaren Block CausalSelfAttention GRU GatedRNN KVCache LRU LSTM Layer LinearSelfAttention MIXERS Mixer
         Rescaled RunningMean Stack""",
-    "twofold.models": """EventModel Forecaster ForecasterState Policy SequenceModel event_features
+    "twofold.models": """BareModel EventModel Forecaster ForecasterState Policy SequenceModel event_features
         policy_features""",
     "twofold.convert": """Converted FORMS to_gated_rnn to_gru to_lru to_lstm""",
     "twofold.discover": """Discovery Finetuned NearestAttention Pruned Removal Roles Scores collected decompile finetune
