@@ -20,7 +20,7 @@ PUBLIC = {
     "twofold.models": """EventModel Forecaster ForecasterState SequenceModel event_features""",
     "twofold.convert": """Converted FORMS to_gated_rnn to_gru to_lru to_lstm""",
     "twofold.discover": """Discovery Finetuned Pruned Removal Roles Scores collected decompile finetune
-        instantaneous_polynomials monomials neuron_roles normalise polynomial_distance prune scores""",
+        instantaneous_polynomials monomials neuron_roles normalise polynomial_distance prune scores shrink""",
     "twofold.data": """EventSequences EventSet Forecasts Hawkes LabelledSet PointProcess Recording Sequences Sinusoidal
         load_events load_flights load_labelled""",
     "twofold.deploy": """Stream""",
