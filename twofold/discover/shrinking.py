@@ -10,6 +10,9 @@ from ..layers.layer import Layer
 from .finetuning import Finetuned, finetune
 from .pruning import prune
 
+STEPS = 60, 300
+"""Most rows that can be spared are so within the first number of steps. If no row is, all are tried with the second number."""
+
 
 def shrink(rnn: GatedRNN, target: Layer, tolerance: float = 1e-3, *, gate_size: int = 0) -> Finetuned:
     """The smallest gated RNN found that is `target`, from one that nearly has its function.
@@ -40,12 +43,13 @@ def shrink(rnn: GatedRNN, target: Layer, tolerance: float = 1e-3, *, gate_size: 
 def _with_a_row_less(rnn: GatedRNN, target: Layer) -> Finetuned | None:
     """The network without the smallest row that the others can replace. None if there is no such row."""
     weights = gated_rnn_weights(rnn)
-    for row in np.argsort(_sizes_of_rows(weights)):
-        *neurons, w_m, w_x, readout = weights
-        rest = (np.delete(w, row, axis) for w, axis in ((w_m, 0), (w_x, 0), (readout, 1)))
-        network = GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in (*neurons, *rest)))
-        if (found := finetune(network, target, steps=60)).exact:
-            return found
+    *neurons, w_m, w_x, readout = weights
+    for steps in STEPS:
+        for row in np.argsort(_sizes_of_rows(weights)):
+            rest = (np.delete(w, row, axis) for w, axis in ((w_m, 0), (w_x, 0), (readout, 1)))
+            network = GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in (*neurons, *rest)))
+            if (found := finetune(network, target, steps=steps)).exact:
+                return found
     return None
 
 
