@@ -21,7 +21,8 @@ PUBLIC = {
         policy_features""",
     "twofold.convert": """Converted FORMS to_gated_rnn to_gru to_lru to_lstm""",
     "twofold.discover": """Discovery Finetuned NearestAttention Pruned Removal Roles Scores collected decompile finetune
-        instantaneous_polynomials monomials nearest_attention neuron_roles normalise polynomial_distance prune scores""",
+        instantaneous_polynomials monomials nearest_attention neuron_roles normalise polynomial_distance prune scores
+        shrink""",
     "twofold.data": """ControlSet Episodes EventSequences EventSet Forecasts Hawkes LabelledSet PointProcess Recording Sequences
         Sinusoidal load_control load_events load_flights load_labelled""",
     "twofold.deploy": """Stream""",

@@ -1,7 +1,7 @@
 """Input that a layer cannot use is an `InputError` that names the bad value."""
 
 import re
-from functools import cache
+from functools import cache, partial
 
 import jax
 import numpy as np

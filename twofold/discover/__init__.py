@@ -7,6 +7,7 @@ from .normalisation import normalise
 from .polynomials import collected, instantaneous_polynomials, monomials, polynomial_distance
 from .pruning import Pruned, Removal, prune
 from .scoring import Roles, Scores, neuron_roles, scores
+from .shrinking import shrink
 
 __all__ = [
     "Discovery",
@@ -27,4 +28,5 @@ __all__ = [
     "polynomial_distance",
     "prune",
     "scores",
+    "shrink",
 ]

@@ -7,22 +7,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..errors import InputError
-from ..forms import GatedRNNWeights, check_finite, gated_rnn_weights
+from ..forms import GatedRNNWeights, Matrix, check_finite, gated_rnn_weights
 from ..layers import GatedRNN
+from ..layers.gated_rnn import nu_of
 from ..layers.layer import Layer, check_sizes
-from ..scan import linear_scan
+from .normal_equations import Parameters, normal_equations
 
-EXACT = 1e-26
-"""A loss this small, relative to the target's mean square, is nothing but rounding."""
+ROUNDING = 1e-26
+"""A loss this small, relative to the target's mean square, is nothing but rounding: no step lowers it."""
+EXACT = 1e-18
+"""A loss this small, relative to the target's mean square, is reached where the network can be the target."""
 RESIDUALS = 3
 """The number of outputs to match for each parameter."""
 MOST_PARAMETERS = 10_000
-"""The normal equations of so many parameters take 0.8 GB, and the Jacobian takes three times as much."""
+"""The normal equations of so many parameters take 0.8 GB, and a step holds three such arrays."""
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e10
 """The damping relative to the diagonal of the normal equations. The least keeps them definite. Beyond the most, no step lowers
 the loss any more."""
@@ -35,9 +37,11 @@ class Finetuned(NamedTuple):
     losses: Float[np.ndarray, " steps_plus_1"]
     """Half the mean squared error on the sequences trained on, at the start and after every step."""
     seconds: Float[np.ndarray, " steps_plus_1"]
-    """The time at which each loss was reached."""
+    """The time at which each loss was reached, since `finetune` was called."""
     all_losses: tuple[Float[np.ndarray, " steps_of_start_plus_1"], ...]
     """The losses of every start that was trained; `losses` is the one that ends lowest."""
+    exact: bool
+    """Whether the network has become the target: the loss is at most 1e-18 of the mean square of the target."""
 
 
 def finetune(
@@ -48,6 +52,7 @@ def finetune(
     starts: int = 1,
     time: int = 8,
     seed: int = 0,
+    enough: float = EXACT,
     progress: bool = False,
 ) -> Finetuned:
     """Bring the function of a gated RNN to that of `target`, from pruned weights or from random ones.
@@ -55,16 +60,17 @@ def finetune(
     Levenberg-Marquardt steps in float64 move all weights together. An active set keeps lambda in [0, 1], so that it ends at
     exactly 0 and 1 where these are best. The steps match all outputs on a fixed set of random unit Gaussian sequences, with
     three outputs for each parameter. If the network can be the target, the error falls to rounding, on all sequences. A
-    step takes seconds for 3,000 parameters, and its time grows with their third power.
+    step takes seconds for 6,000 parameters, and its time grows with their third power.
 
     **Arguments:**
 
     - `rnn`: the network to start from. `target`: a layer of the same sizes.
     - `steps`: the most steps to take from one start. They end early if the loss is nothing but rounding, or no step lowers it.
     - `starts`: the most networks to train. Random weights get stuck now and then, so it pays to begin several. The first start
-        is `rnn`, and the others are random networks of its sizes. No further one is begun once the loss is nothing but
-        rounding.
+        is `rnn`, and the others are random networks of its sizes, with more lambdas near 1 than near 0 (`towards_memory`).
     - `time`, `seed`: the length of the sequences, and the seed of sequences and further starts.
+    - `enough`: no further network is begun after a loss this small, relative to the mean square of the target. Where `prune`
+        follows, 1e-8 suffices: a network that is stuck there has the right function, in more neurons than are needed.
     - `progress`: whether to show a progress bar for each start.
 
     **Returns:** the network of the best start, in the dtype of `rnn`, and how the losses fell.
@@ -91,97 +97,86 @@ def finetune(
     with jax.enable_x64(True):
         target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64) if eqx.is_inexact_array(w) else w, target)
         sequences = _sequences(parameters, target, time, seed)
-        enough, tried = EXACT * float(jnp.mean(sequences.ys**2)), []
+        size, tried = float(np.mean(sequences.ys**2)), []
         for start in range(starts):
             first = weights if start == 0 else _random_weights(rnn, jax.random.fold_in(jax.random.key(seed), start))
-            tried.append(_descend(first, sequences, steps, enough, progress))
-            if tried[-1].losses[-1] <= enough:
+            tried.append(_descend(first, sequences, steps, ROUNDING * size, progress))
+            if tried[-1].losses[-1] <= enough * size:
                 break
     best = min(tried, key=lambda descent: descent.losses[-1])
     network = GatedRNN.from_weights(*(jnp.asarray(w, rnn.readout.dtype) for w in best.weights))
-    return Finetuned(network, best.losses, best.seconds, tuple(descent.losses for descent in tried))
+    losses = tuple(np.array(descent.losses) for descent in tried)
+    seconds = np.array(best.seconds) - tried[0].seconds[0]
+    return Finetuned(network, np.array(best.losses), seconds, losses, best.losses[-1] <= EXACT * size)
 
 
 def _random_weights(rnn: GatedRNN, key: PRNGKeyArray) -> GatedRNNWeights:
     """The weights of a random network of these sizes."""
-    return gated_rnn_weights(
-        GatedRNN(rnn.in_size, rnn.out_size, hidden_size=rnn.hidden_size, gate_size=rnn.gate_size, key=key)
-    )
+    drawn = GatedRNN(rnn.in_size, rnn.out_size, hidden_size=rnn.hidden_size, gate_size=rnn.gate_size, key=key)
+    return gated_rnn_weights(towards_memory(drawn))
+
+
+def towards_memory(rnn: GatedRNN) -> GatedRNN:
+    """The network with the root of each lambda. A uniform lambda then has the density 2 lambda.
+
+    So a random network has more neurons near to memories, of which attention takes more than of queries.
+    """
+    return eqx.tree_at(lambda rnn: rnn.recurrent, rnn, nu_of(rnn.lam**0.5))
 
 
 class Sequences(NamedTuple):
     """The tokens, and the outputs to match."""
 
-    xs: Float[Array, "sequences time in"]
-    ys: Float[Array, "sequences time out"]
+    xs: Float[Matrix, "sequences time in"]
+    ys: Float[Matrix, "sequences time out"]
 
 
 def _sequences(parameters: int, target: Layer, time: int, seed: int) -> Sequences:
     number = -(-RESIDUALS * parameters // (time * target.out_size))
     xs = jax.random.normal(jax.random.key(seed), (number, time, target.in_size))
-    return Sequences(xs, eqx.filter_jit(jax.vmap(target))(xs))
-
-
-def _misses(weights: GatedRNNWeights, x: Array, y: Array) -> Array:
-    """What the outputs of one sequence miss."""
-    lam, w_in_m, w_in_x, w_out_m, w_out_x, readout = weights
-    tokens = jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1)
-    h = linear_scan(lam, (tokens @ w_in_m.T) * (tokens @ w_in_x.T), jnp.zeros_like(lam))
-    return (((h @ w_out_m.T) * (h @ w_out_x.T)) @ readout.T - y).ravel()
-
-
-@jax.jit
-def _all_misses(weights: GatedRNNWeights, sequences: Sequences) -> Array:
-    """What all outputs miss, so scaled that the squares sum to the loss."""
-    return jax.vmap(_misses, (None, 0, 0))(weights, *sequences).ravel() / (2 * sequences.ys.size) ** 0.5
-
-
-@jax.jit
-def _jacobian(weights: GatedRNNWeights, sequences: Sequences) -> Array:
-    """The slopes of all misses, (misses, parameters). A sequence depends on no other sequence, so the reverse mode is cheap."""
-    slopes = jax.vmap(jax.jacrev(_misses), (None, 0, 0))(weights, *sequences)
-    size = sequences.ys.size
-    return jnp.concatenate([slope.reshape(size, -1) for slope in slopes], 1) / (2 * size) ** 0.5
+    return Sequences(np.asarray(xs), np.asarray(eqx.filter_jit(jax.vmap(target))(xs)))
 
 
 class Descent(NamedTuple):
     """Where the steps from one start led."""
 
     weights: GatedRNNWeights
-    losses: Float[np.ndarray, " steps_plus_1"]
-    seconds: Float[np.ndarray, " steps_plus_1"]
+    losses: list[float]
+    seconds: list[float]
+    """The clock at each of them."""
 
 
-def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, enough: float, progress: bool) -> Descent:
-    start, n = clock.perf_counter(), weights[0].size
-    raveled, unravel = ravel_pytree(weights)
-    flat, damping = np.asarray(raveled), 1.0
-    lower, upper = np.full(flat.size, -np.inf), np.full(flat.size, np.inf)
-    lower[:n], upper[:n] = 0, 1
-    misses = np.asarray(_all_misses(weights, sequences))
-    losses, seconds = [float(misses @ misses)], [clock.perf_counter() - start]
+def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, least: float, progress: bool) -> Descent:
+    place, damping = Parameters.of(weights), 1.0
+    lower, upper = place.bounds()
+
+    def misses_at(place: Parameters) -> tuple[Matrix, float]:
+        misses = place.weights().outputs(sequences.xs) - sequences.ys
+        return misses, float(np.sum(misses**2)) / (2 * misses.size)
+
+    misses, loss = misses_at(place)
+    losses, seconds = [loss], [clock.perf_counter()]
     with _progress_bar(progress) as bar:
-        task = bar.add_task("fitting", total=steps, loss=losses[0])
+        task = bar.add_task("fitting", total=steps, loss=loss)
         for _ in range(steps):
-            slopes = np.asarray(_jacobian(unravel(jnp.asarray(flat)), sequences))
-            normal, gradient = slopes.T @ slopes, slopes.T @ misses
+            flat, (normal, gradient) = place.flat(), normal_equations(place, sequences.xs, misses)
             held = ((flat <= lower) & (gradient > 0)) | ((flat >= upper) & (gradient < 0))
             while damping < MOST_DAMPING:
-                trial = np.clip(flat - _step(normal, gradient, held, damping), lower, upper)
-                misses = np.asarray(_all_misses(unravel(jnp.asarray(trial)), sequences))
-                if misses @ misses < losses[-1]:
+                trial = place.like(np.clip(flat - _step(normal, gradient, held, damping), lower, upper))
+                misses, loss = misses_at(trial)
+                if loss < losses[-1]:
                     break
                 damping *= 4
             else:
                 break
-            flat, damping = trial, max(damping / 3, LEAST_DAMPING)
-            losses.append(float(misses @ misses))
-            seconds.append(clock.perf_counter() - start)
-            bar.update(task, advance=1, loss=losses[-1])
-            if losses[-1] <= enough:
+            place, damping = trial, max(damping / 3, LEAST_DAMPING)
+            losses.append(loss)
+            seconds.append(clock.perf_counter())
+            bar.update(task, advance=1, loss=loss)
+            if loss <= least:
                 break
         bar.update(task, completed=steps)
-    return Descent(unravel(jnp.asarray(flat)), np.array(losses), np.array(seconds))
+    return Descent(place.weights(), losses, seconds)
 
 
 def _step(normal, gradient, held, damping):

@@ -83,8 +83,9 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
 
     Training leaves terms that cancel each other, and these cost neurons. So two other networks are pruned too. In the
     first, other neurons replace those with lambda near 1 and 0: their lambda is exactly 1 or 0, and they hold the same
-    products, but purely of second or of first degree. In the second, each product is a memory of second degree times a
-    query of first degree; it is tried if nothing else is needed. The result with the fewest neurons is returned.
+    products, but purely of second or of first degree. In the second, the gate rows are replaced too: for each output and each
+    query of first degree, one row multiplies this query by a mixture of memories of second degree. It is tried if nothing
+    else is needed. The result with the fewest neurons, and then the fewest rows, is returned.
 
     **Arguments:**
 
@@ -200,19 +201,26 @@ def _eliminate(pruning: Pruning, target: Matrix, tolerance: float, only_given: b
 
 
 def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning | None:
-    """Each gate row as two rows, which multiply memories of one branch with queries of the other. None if more is needed."""
+    """One gate row for each output and query: it multiplies the query by a mixture of memories. None if more is needed."""
     network = pruning.network
     memory, query = (
-        np.array([(neuron.lam, neuron.degree) == kind for neuron in network.neurons], bool) for kind in ((1, 2), (0, 1))
+        np.flatnonzero([(neuron.lam, neuron.degree) == kind for neuron in network.neurons]) for kind in ((1, 2), (0, 1))
     )
-    trial = network._replace(
-        rows=network.rows + [None] * len(network.rows),
-        w_m=np.concatenate([network.w_m, network.w_x]) * memory,
-        w_x=np.concatenate([network.w_x, network.w_m]) * query,
-        readout=np.concatenate([network.readout, network.readout], 1),
+    mixtures = sum(
+        np.einsum("og,gm,gq->oqm", network.readout, m[:, memory], x[:, query], optimize=True)
+        for m, x in ((network.w_m, network.w_x), (network.w_x, network.w_m))
     )
-    moved = np.linalg.norm(trial.outputs() - target)
-    return pruning._replace(network=trial) if moved <= tolerance * np.linalg.norm(target) else None
+    out, rows = len(network.readout), len(network.readout) * len(query)
+    w_m, w_x = np.zeros((2, rows, len(network.neurons)))
+    w_m[:, memory] = mixtures.reshape(rows, len(memory))
+    w_x[:, query] = np.tile(np.eye(len(query)), (out, 1))
+    readout = np.repeat(np.eye(out), len(query), 1)
+    trial = network._replace(rows=[None] * rows, w_m=w_m, w_x=w_x, readout=readout)
+    moved, size = float(np.linalg.norm(trial.outputs() - target)), float(np.linalg.norm(target))
+    if moved > tolerance * size:
+        return None
+    replaced = tuple(Removal("gate row", number, moved / size) for number in network.rows if number is not None)
+    return Pruning(trial, pruning.removals + replaced)
 
 
 def _without_kinds(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning:

@@ -100,8 +100,13 @@ def states(
 ) -> Float[Matrix, "sequences time n"]:
     """The hidden states of neurons over sequences of tokens, from the zero state."""
     tokens = np.concatenate([xs, np.ones_like(xs[..., :1])], 2)
-    h = (tokens @ w_in_m.T) * (tokens @ w_in_x.T)
-    for t in range(1, xs.shape[1]):
+    return accumulated((tokens @ w_in_m.T) * (tokens @ w_in_x.T), lam)
+
+
+def accumulated(b: Float[Matrix, "sequences time *n"], lam: Float[Matrix, "*n"]) -> Float[Matrix, "sequences time *n"]:
+    """h_t = lam h_{t-1} + b_t over the second axis, from h_0 = 0."""
+    h = b.copy()
+    for t in range(1, b.shape[1]):
         h[:, t] += lam * h[:, t - 1]
     return h
 

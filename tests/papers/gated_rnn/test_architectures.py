@@ -56,7 +56,7 @@ def test_attention_is_found_in_attention(tmp_path, threads):
         assert np.all(one.figures["loss"] > 0)
 
 
-@pytest.mark.parametrize("name", set(ARCHITECTURES) - {"linear attention"})
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - {"linear attention"}))
 def test_a_size_is_chosen_by_the_number_of_parameters(name):
     training = Training(IMITATION, name, (), None if name in GATED else 2)
     found = sized(training, 2_000)

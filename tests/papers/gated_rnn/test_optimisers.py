@@ -17,7 +17,7 @@ def test_ways_to_train_are_compared(tmp_path, monkeypatch, capsys, pictures, lin
     ways = {
         "curriculum, Muon": optimisers._descent(SMALL, (2,), optimisers._muon),
         "L-BFGS": optimisers._lbfgs(SMALL, batch=8),
-        "least squares": optimisers._least_squares(SMALL, LeastSquares(steps=3, starts=1)),
+        "least squares": optimisers._least_squares(SMALL._replace(way=LeastSquares(steps=3, starts=1))),
     }
     monkeypatch.setattr(optimisers, "WAYS", ways)
     monkeypatch.setattr(optimisers, "PROBE", 2)

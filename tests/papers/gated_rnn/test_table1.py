@@ -62,12 +62,13 @@ def test_table1_is_written(two, tmp_path):
 def test_figures_are_judged_beside_the_published_ones(constructed, capsys):
     students = [scored(constructed, figures) for figures in (GOOD, BAD, BAD)]
     text = printed(table1.table(students, table1.RECIPES["paper"]), capsys)
-    assert row(text, "loss") == ["1.00e-09", "1.49e-07", "1.49e-07", "4.97e-08", "missed 3x"]
-    assert row(text, "KV score") == ["1.00e-09"] * 3 + ["4.52e-08", "reached"]
-    assert row(text, "residual of decompile") == ["2.00e-05"] * 3 + ["", ""]
+    assert row(text, "loss") == ["1.00e-09", "1.49e-07", "1.49e-07", "1.49e-07", "4.97e-08", "missed 3x"]
+    assert row(text, "KV score") == ["1.00e-09"] * 4 + ["4.52e-08", "reached"]
+    assert row(text, "residual of decompile") == ["2.00e-05"] * 4 + ["", ""]
     neurons = row(text, "pruned to neurons: memory + query + other")
-    assert neurons == ["10 + 4 + 0", "12 + 4 + 0", "12 + 4 + 0", "10 + 4 + 0", "reached by 1 of 3"]
-    assert row(text, "training") == ["3 s"] * 3 + ["", ""]
+    assert neurons == ["10 + 4 + 0", "12 + 4 + 0", "12 + 4 + 0", "", "10 + 4 + 0", "reached by 1 of 3"]
+    assert row(text, "  gate rows") == ["13"] * 5 + ["reached"]
+    assert row(text, "training") == ["3 s"] * 4 + ["", ""]
 
 
 def test_another_size_than_the_papers_is_not_judged(two, capsys):
@@ -88,6 +89,7 @@ def test_pruning_is_printed_for_every_tolerance(two, capsys):
         ({}, "runs/table1", 4),
         ({"recipe": "fast"}, "runs/table1-fast", 4),
         ({"quick": True}, "runs/table1-quick", 2),
+        ({"recipe": "fast6"}, "runs/table1-fast6", 6),
         ({"recipe": "fast", "quick": True}, "runs/table1-fast-quick", 2),
     ],
 )

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ...discover import decompile
+from ...discover import decompile, finetune
 from ...errors import InputError
 from ...layers import GatedRNN, LinearSelfAttention
 from ...report.line_pictures import draw_lines
@@ -24,7 +24,7 @@ from ...tasks.students.teacher_student import Recipe, imitation_loss, sample_tok
 from ...tasks.students.ways import AdamW, LeastSquares
 from ...train import Trained, fit
 from .student_scores import TOKENS, fresh_loss
-from .students import Curve, first_to_succeed
+from .students import Curve
 
 PROBE = 1000
 """The number of steps over which the speed is measured."""
@@ -178,18 +178,23 @@ def _lbfgs(recipe: Recipe, batch: int = 256) -> Way:
     return way
 
 
-def _least_squares(recipe: Recipe, settings: LeastSquares) -> Way:
+def _least_squares(recipe: Recipe) -> Way:
     """`finetune` from random weights. It ends by itself, whatever the time is."""
-
-    recipe = recipe._replace(way=settings)
+    settings = recipe.way
+    assert isinstance(settings, LeastSquares)
 
     def way(teacher, seconds, seed):
-        keys = jax.random.split(jax.random.key(seed + 1), settings.starts)
-        students = [recipe.student(key) for key in keys]
+        student = recipe.student(jax.random.key(seed + 1))
         with jax.enable_x64(True):
-            students, teacher = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (students, teacher))
-            network, curve = first_to_succeed(settings, recipe.time, students, teacher, progress=False)
-            return network, curve, len(curve.losses) - 1
+            student, teacher = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (student, teacher))
+            found = finetune(
+                student, teacher, steps=settings.steps, starts=settings.starts, time=recipe.time, seed=seed
+            )
+            return (
+                found.network,
+                Curve(found.seconds, found.losses),
+                sum(len(losses) - 1 for losses in found.all_losses),
+            )
 
     return way
 
@@ -203,10 +208,10 @@ WAYS: dict[str, Way] = {
     "Muon, 40 + 40, 12 tokens": _descent(SMALL, optimiser=_muon),
     "L-BFGS, 40 + 40, 12 tokens": _lbfgs(SMALL),
     "Levenberg-Marquardt, 20 + 20, 8 tokens": _least_squares(
-        Recipe(hidden_size=20, gate_size=20, time=8), LeastSquares(steps=200, starts=1)
+        Recipe(hidden_size=20, gate_size=20, time=8, way=LeastSquares(steps=200, starts=1))
     ),
     "Levenberg-Marquardt, 20 + 30, 8 tokens": _least_squares(
-        Recipe(hidden_size=20, gate_size=30, time=8), LeastSquares()
+        Recipe(hidden_size=20, gate_size=30, time=8, way=LeastSquares())
     ),
 }
 """The ways to train by their names. Sizes are hidden neurons + gate rows, then comes the length of the sequences."""

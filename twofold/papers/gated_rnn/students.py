@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ...discover import finetune
+from ...discover import finetune, shrink
 from ...errors import InputError
 from ...layers import GatedRNN, LinearSelfAttention
 from ...report.provenance import four_digits
@@ -94,19 +94,30 @@ def _by_least_squares(
     """One student is trained after the other. Each is kept as soon as it is trained."""
     with jax.enable_x64(False):  # drawn in float32, as for gradient descent
         teachers = _teachers(recipe, seeds, seed)
-        keys = jax.random.split(_keys(seed)[1], (seeds, way.starts))
-        drawn = eqx.filter_vmap(eqx.filter_vmap(recipe.student))(keys)
+        drawn = eqx.filter_vmap(recipe.student)(jax.random.split(_keys(seed)[1], seeds))
 
     def student(i: int) -> Student:
         files = folder / f"seed-{i}"
 
         def trained_and_saved() -> list[list[float]]:
-            teacher = jax.tree.map(lambda x: jnp.asarray(x[i], jnp.float64), teachers)
-            starts = [jax.tree.map(lambda x, j=j: jnp.asarray(x[i, j], jnp.float64), drawn) for j in range(way.starts)]
-            network, curve = first_to_succeed(way, recipe.time, starts, teacher, progress)
+            start = perf_counter()
+            first, teacher = jax.tree.map(lambda x: jnp.asarray(x[i], jnp.float64), (drawn, teachers))
+            found = finetune(
+                first,
+                teacher,
+                steps=way.steps,
+                starts=way.starts,
+                time=recipe.time,
+                seed=i,
+                enough=way.enough,
+                progress=progress,
+            )
+            smaller = shrink(found.network, teacher, gate_size=recipe.size * (recipe.size + 1) // 2)
+            network = smaller.network if smaller.exact else found.network
+            curve = [*found.seconds, perf_counter() - start], [*found.losses, smaller.losses[-1]]
             save(files / "teacher", teacher)
             save(files / "network", network)
-            return [x.tolist() for x in curve]
+            return [list(map(float, x)) for x in curve]
 
         settings = {"recipe": recipe.as_json(), "seed": seed, "student": i}
         curve = Curve(*map(np.array, kept(files / "curve.json", settings, trained_and_saved)))
@@ -114,21 +125,3 @@ def _by_least_squares(
         return Student(cast(LinearSelfAttention, teacher), cast(GatedRNN, network), curve)
 
     return [student(i) for i in range(seeds)]
-
-
-def first_to_succeed(
-    way: LeastSquares, time: int, students: list[GatedRNN], teacher: LinearSelfAttention, progress: bool
-) -> tuple[GatedRNN, Curve]:
-    """Fine-tune one student after the other until a loss is at most `way.enough`.
-
-    **Returns:** the student of the smallest loss, and a curve over all that were tried: the smallest loss so far.
-    """
-    tried, began, start = [], [], perf_counter()
-    for student in students:
-        began.append(perf_counter() - start)
-        tried.append(finetune(student, teacher, steps=way.steps, time=time, progress=progress))
-        if tried[-1].losses[-1] <= way.enough:
-            break
-    best = min(tried, key=lambda found: found.losses[-1])
-    seconds = np.concatenate([begin + found.seconds for begin, found in zip(began, tried, strict=True)])
-    return best.network, Curve(seconds, np.minimum.accumulate(np.concatenate([found.losses for found in tried])))

@@ -142,6 +142,7 @@ def table(students: list[Figures], recipe: Recipe) -> Table:
     residuals = [student.residual_norm for student in students]
     judged = verdict(float(np.mean(residuals)), PUBLISHED["residual_norm"])
     add("residual norm", residuals, 0.0, PUBLISHED["residual_norm"], judged)
+    lines.append(("residual norm, median", f"{np.median(residuals):.2e}", "", "", ""))
     losses = [student.training_loss for student in students]
     gap = float(abs(np.mean(losses) - best))
     judged = verdict(gap, 2e-4, f"off by {gap:.1e}")

@@ -3,12 +3,11 @@
 import contextlib
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import optax
 
+from ...discover.finetuning import towards_memory
 from ...layers import GatedRNN
-from ...layers.gated_rnn import nu_of
 from ...train import adamw_cosine
 
 
@@ -52,15 +51,12 @@ class LeastSquares(NamedTuple):
     steps: int = 60
     starts: int = 5
     """At most this many students are started, one after another. The next one starts if the loss stays above `enough`."""
-    enough: float = 1e-18
-    """The loss that a student must reach."""
+    enough: float = 1e-8
+    """The loss that a student must reach, relative to the mean square of the teacher. `discover.shrink` lowers it further."""
 
     def start(self, student: GatedRNN) -> GatedRNN:
-        """The student from which training starts. Its lambda gets the density 2 lambda.
-
-        So lambda near 1 is more frequent, because attention takes more memories than queries.
-        """
-        return eqx.tree_at(lambda rnn: rnn.recurrent, student, nu_of(student.lam**0.5))
+        """The student from which training starts: one with more lambdas near 1 than near 0."""
+        return towards_memory(student)
 
     def precision(self) -> contextlib.AbstractContextManager:
         """A context with the precision that training and the measurement of its results need: float64."""
