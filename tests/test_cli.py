@@ -33,7 +33,18 @@ def test_help_has_examples(command, capsys):
     assert f"twofold {command}" in capsys.readouterr().out.partition("xample")[2]
 
 
-EXPERIMENTS = "comparison", "conversions", "efficiency", "figure2", "optimisers", "table1", "table2", "table3", "table4"
+EXPERIMENTS = (
+    "comparison",
+    "control",
+    "conversions",
+    "efficiency",
+    "figure2",
+    "optimisers",
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+)
 
 
 def test_the_experiments_are_the_modules_that_have_a_command():
