@@ -34,7 +34,7 @@ def test_help_has_examples(command, capsys):
 
 
 EXPERIMENTS = (
-    *("comparison", "conversions", "efficiency", "figure2", "figure3", "figure4", "figure5", "optimisers"),
+    *("comparison", "control", "conversions", "efficiency", "figure2", "figure3", "figure4", "figure5", "optimisers"),
     *("table1", "table2", "table3", "table4"),
 )
 

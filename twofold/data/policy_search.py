@@ -36,7 +36,7 @@ class Search(NamedTuple):
 
 SEARCHES: dict[str, Search] = {
     "halfcheetah": Search(32, 4, 0.02, 0.03, 12_500_000),
-    "hopper": Search(8, 4, 0.01, 0.025, 7_000_000),
+    "hopper": Search(8, 4, 0.01, 0.025, 5_000_000),
     "walker2d": Search(40, 30, 0.03, 0.025, 75_000_000),
     "ant": Search(60, 20, 0.015, 0.025, 75_000_000),
     "inverted-pendulum": Search(8, 4, 0.05, 0.1, 150_000),
@@ -79,7 +79,7 @@ def search(
 ) -> Generation:
     """Search for a policy of the environment `name`. Return all generations, stacked.
 
-    A search that was stopped is continued. It is saved in `folder` every `every` seconds.
+    A search that was stopped, or had fewer steps, is continued. It is saved in `folder` every `every` seconds.
 
     **Raises:** `InputError` if a package is missing, and if `folder` has a search with other settings.
     """
@@ -87,6 +87,7 @@ def search(
         raise missing("evosax", extra="control")
     settings = settings or SEARCHES[name]
     file, told = folder / "search.safetensors", {"environment": name, "seed": seed, **settings._asdict()}
+    del told["steps"]  # a search that has ended can be made longer
     folder.mkdir(parents=True, exist_ok=True)
     state = _restored(file, told) if file.exists() else _start(name)
     advance = _advance(name, settings, seed)
