@@ -41,7 +41,7 @@ SEARCHES: dict[str, Search] = {
     "ant": Search(60, 20, 0.015, 0.025, 75_000_000),
     "inverted-pendulum": Search(8, 4, 0.05, 0.1, 150_000),
 }
-"""The settings of each environment (table 9 of Mania et al. 2018 has them for V2-t)."""
+"""The settings of each environment, for the variant V2-t of Mania et al. (2018)."""
 
 
 class Generation(NamedTuple):
