@@ -9,6 +9,7 @@ from twofold.layers import GatedRNN, LinearSelfAttention
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is no wider than float64 here")
+@pytest.mark.usefixtures("unchecked")  # annotations know no long double
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", [LinearSelfAttention, GatedRNN])
 def test_rounding_is_within_its_bound(normal, kind, seed):

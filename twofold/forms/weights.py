@@ -103,7 +103,9 @@ def states(
     return accumulated((tokens @ w_in_m.T) * (tokens @ w_in_x.T), lam)
 
 
-def accumulated(b: Float[Matrix, "sequences time *n"], lam: Float[Matrix, "*n"]) -> Float[Matrix, "sequences time *n"]:
+def accumulated(
+    b: Float[Matrix, "sequences time ..."], lam: Float[Matrix, "..."]
+) -> Float[Matrix, "sequences time ..."]:
     """h_t = lam h_{t-1} + b_t over the second axis, from h_0 = 0."""
     h = b.copy()
     for t in range(1, b.shape[1]):
