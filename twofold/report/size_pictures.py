@@ -53,7 +53,7 @@ COLOURS = {
 
 def draw_figure3(grid: Grid, line: Line) -> Figure:
     """Panel A: a grid of losses. Panel B: the seeds of every size as points, and their median as a line (paper A, figure 3)."""
-    figure, axes = panels(1, 2, figsize=(13, 5))
+    figure, axes = panels(1, 2, figsize=(13.0, 5.0))
     _draw_grid(axes[0, 0], grid)
     _draw_line(axes[0, 1], line)
     return figure

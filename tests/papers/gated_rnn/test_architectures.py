@@ -1,12 +1,14 @@
 """Figures 4 and 5 share their networks, and are trained, written, drawn and printed, here in small."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
+from twofold.discover import nearest_attention
 from twofold.papers.gated_rnn import architectures, figure4, figure5, training_cell
 from twofold.papers.gated_rnn.architectures import GATED, LAYERED, LRUS, Contestant, Plan, chosen, compare
 from twofold.papers.gated_rnn.training_cell import ARCHITECTURES, IMITATION, REGRESSION, Training, sized
@@ -23,11 +25,13 @@ TINY = Plan(
 def in_small(monkeypatch):
     monkeypatch.setattr(architectures, "SEQUENCES", {IMITATION: 60, REGRESSION: 200})
     monkeypatch.setattr(training_cell, "BATCH", 8)
+    monkeypatch.setattr(architectures, "nearest_attention", partial(nearest_attention, max_heads=1))
 
 
 @pytest.mark.usefixtures("in_small")
 def test_networks_are_trained_once_for_both_figures(tmp_path, threads, monkeypatch, pictures, capsys):
     monkeypatch.setattr(architectures, "QUICK", TINY)
+    monkeypatch.setattr(architectures, "GATED", ("gated RNN, dense",))
     for module, kinds in ((figure4, ("GRU",)), (figure5, ("GRU",))):
         monkeypatch.setattr(module, "SHOWN" if module is figure4 else "LAYERED", kinds)
     command = figure4.Command(quick=True, out=tmp_path, scheduler=threads.scheduler)
@@ -38,8 +42,8 @@ def test_networks_are_trained_once_for_both_figures(tmp_path, threads, monkeypat
     assert "gated RNN, dense" in printed
     assert "GRU x 2" in printed
     written = json.loads((tmp_path / "figure4.json").read_text())
-    assert len(written["cells"]) == 2 * 2 * (2 + 2 + 1)
-    assert [len(pictures["figure4.png"].axes), len(pictures["figure4.png"].axes[0].lines)] == [4, 4 + 2]
+    assert len(written["cells"]) == 2 * 2 * (1 + 2 + 1)
+    assert [len(pictures["figure4.png"].axes), len(pictures["figure4.png"].axes[0].lines)] == [4, 4 + 1]
     figure5.Command(quick=True, out=tmp_path, scheduler="tcp://127.0.0.1:1").run(Console(width=200))
     assert json.loads((tmp_path / "figure5.json").read_text())["cells"] == written["cells"]
     assert len(pictures["figure5.png"].axes) == 8

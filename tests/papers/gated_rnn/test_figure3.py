@@ -75,17 +75,21 @@ def test_cells_that_failed_have_no_loss():
         (2, 1, [True, True, True]),
         (2, 2, [True, False, False]),
         (3, 3, [False, False, False]),
+        (3, 4, [False, False, False]),
     ],
 )
 def test_claims_are_judged_by_the_first_size_that_is_enough(identified, learned, holds):
-    """The proportional sizes are 1, 2 and 4 times the compact need; the neurons are the need, the construction and twice it."""
+    """The proportional sizes are 1, 2 and 4 times the compact need.
+
+    The neurons are a third of the need, the need, the construction and twice it.
+    """
     grid = TINY._replace(
         hidden=tuple(n * COMPACT[0] for n in (1, 2, 4)),
         gates=tuple(n * COMPACT[1] for n in (1, 2, 4)),
-        neurons=(SPARSE, CONSTRUCTION[0], 2 * CONSTRUCTION[0]),
+        neurons=(SPARSE // 3, SPARSE, CONSTRUCTION[0], 2 * CONSTRUCTION[0]),
     )
     losses = np.where(np.arange(1, 4) >= identified, IDENTIFIED / 2, 1.0)
-    excess = np.where(np.arange(1, 4)[:, None] >= learned, AT_OPTIMUM / 2, 0.3 + np.arange(2))
+    excess = np.where(np.arange(4)[:, None] >= learned, AT_OPTIMUM / 2, 0.3 + np.arange(2))
     told = claims(grid, Figures(np.diag(losses), excess))
     assert [claim.holds for claim in told] == holds
 

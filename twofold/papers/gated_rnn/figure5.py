@@ -50,7 +50,7 @@ def correlation(contestants: list[Contestant], nearness: str) -> Correlation:
     for imitation, regression in pairs:
         xs.append(regression.figures["explained"] if nearness == "explained" else -imitation.figures["loss"])
         ys.append(-regression.figures["validation"])
-    x, y = np.concatenate(xs), np.concatenate(ys)
+    x, y = np.ravel(xs), np.ravel(ys)
     good = np.isfinite(x) & np.isfinite(y)
     x, y = x[good], y[good]
     if len(x) < 4:

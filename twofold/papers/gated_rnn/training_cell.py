@@ -201,6 +201,6 @@ def median(values: np.ndarray) -> float:
     return float(np.median(finite)) if len(finite) else np.inf
 
 
-def described(cells: Sequence[Cell], results: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
+def described(cells: Sequence[Cell], results: Sequence[Any]) -> list[dict[str, Any]]:
     """The settings and the results of cells, as results files have them."""
     return [{"settings": cell.settings, "result": result} for cell, result in zip(cells, results, strict=True)]
