@@ -11,7 +11,7 @@ from ..forms import Matrix, attention_weights, cubic_form
 from ..layers import GatedRNN, LinearSelfAttention
 from ..layers.layer import check_sizes
 from .certificate import Certificate, split
-from .heads import factors, fitted_heads
+from .heads import factors, fitted_heads, most_heads
 from .regression import cubic_outputs, regression
 
 MATCH = 0.1
@@ -76,9 +76,9 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
 
     **Arguments:**
 
-    - `max_heads`: the most heads to fit. If it is not given, it is `in_size`, or fewer where these would have more than 2,000
-        weights. The fewest heads are taken that miss no more than the other causes do, or rounding. If even `max_heads` miss
-        more, the fewest are taken that come near to the best fit.
+    - `max_heads`: the most heads to fit. If it is not given, these are as many as are needed, with at most 2,000 weights. The
+        fewest heads are taken that miss no more than the other causes do, or rounding. If even `max_heads` miss more, the
+        fewest are taken that come near to the best fit.
     - `time`, `seed`: the length and the seed of the random sequences that residuals are measured over.
 
     **Returns:** a `Discovery`. The residual of a converted attention layer is rounding. The residual of a network that is not
@@ -101,7 +101,7 @@ def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, se
     nearest = cubic + rest
     nearest_share = cubic_outputs(nearest, xs)
     noise = max(float(np.linalg.norm(truth - nearest_share)) / size, 100 * eps)
-    w_v, b = fitted_heads(nearest, max_heads, noise, root)
+    w_v, b = fitted_heads(nearest, max_heads or most_heads(rnn.in_size, rnn.out_size), noise, root)
     fitted = cubic_form(w_v, b)
     explained = cubic_outputs(fitted, xs)
     run = _as_it_runs(rnn, tokens)

@@ -15,13 +15,13 @@ from ..forms import Matrix, coordinates, symmetric
 from ..layers import LinearSelfAttention
 
 MOST_WEIGHTS = 2000
-"""The heads that are tried if no number is given have at most this many weights, so that the search takes seconds."""
+"""A search for heads with more weights takes minutes."""
 GAIN, LAST_GAIN = 1e-2, 1e-6
 """A descent ends when a step gains less than this part of what is missed. The first holds while heads are counted, the second at
 the end."""
 
 
-STARTS, MORE_STARTS, NEAR = 3, 40, 0.1
+STARTS, MORE_STARTS, NEAR = 3, 100, 0.1
 """The number of descents for each number of heads, and the number where one misses less than `NEAR`: there most get stuck, though
 heads may exist that miss nothing."""
 
@@ -50,26 +50,25 @@ class Problem(NamedTuple):
 
 def fitted_heads(
     cubic: Float[Matrix, "out d d d"],
-    max_heads: int | None,
+    max_heads: int,
     noise: float,
     root: Float[Matrix, "r d d d"] | None = None,
 ) -> tuple[Float[Matrix, "heads out d"], Float[Matrix, "heads d d"]]:
     """(W_V, B) of the fewest heads that miss no more than `noise`, relative to the form.
 
     If even `max_heads` miss more, these are the fewest heads that come within a factor of 3 of the best fit, and miss at most
-    0.001 more of the form's square. `max_heads` is d if not given, or fewer where d heads would have more than 2,000 weights.
+    0.001 more of the form's square.
 
     What a form A misses is measured by |sum root_rabk (A - cubic)_oabk|, or by |A - cubic| without a root.
     """
     out, d = cubic.shape[:2]
-    if max_heads is None:
-        max_heads = max(1, min(d, MOST_WEIGHTS // ((out + d) * d)))
     root = _plain_root(d) if root is None else root
     rows = root.reshape(-1, d**3)
     target = rows @ cubic.reshape(out, -1).T
     size = float(np.linalg.norm(target)) or 1.0
     problem = Problem(root, target / size, rows.T @ rows)
     fits: list[Heads] = []
+    # As a matrix (o, a) x (b, k), a form has no larger rank than that.
     for heads in range(1, min(max_heads, out * d, d * d) + 1):
         fits.append(_best_of(problem, cubic, heads, noise))
         if fits[-1].missed <= noise:
@@ -78,6 +77,11 @@ def fitted_heads(
     enough = min(3 * best, (best**2 + 1e-3) ** 0.5)
     fit = _descent(problem, next(fit for fit in fits if fit.missed <= enough).c, LAST_GAIN)
     return fit.v * size, fit.c.swapaxes(1, 2)
+
+
+def most_heads(in_size: int, out_size: int) -> int:
+    """The most heads that are found in seconds."""
+    return max(1, MOST_WEIGHTS // ((out_size + in_size) * in_size))
 
 
 def attention_of(

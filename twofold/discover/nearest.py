@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..forms import Matrix
 from ..layers import LinearSelfAttention
 from ..layers.layer import Layer, check_sizes, dtype_of
-from .heads import attention_of, fitted_heads
+from .heads import attention_of, fitted_heads, most_heads
 from .regression import cubic_outputs, regression
 
 TIME, LONGER = 32, 256
@@ -108,6 +108,8 @@ def nearest_attention(
     cubic, root = regression(ys, _scaled(fitted_to, scale), precision)
     left = np.linalg.norm(ys - cubic_outputs(cubic, _scaled(fitted_to, scale))[:, -ys.shape[1] :])
     noise = min(left / (np.linalg.norm(ys) or 1.0), LOST**0.5)
+    if max_heads is None:
+        max_heads = min(layer.in_size, most_heads(layer.in_size, layer.out_size))
     w_v, b = fitted_heads(cubic, max_heads, max(float(noise), precision), root)
     attention = attention_of(w_v, b, dtype_of(layer), scale)
     any_heads = cubic_outputs(cubic, _scaled(held_out, scale))[:, -truth.shape[1] :]
