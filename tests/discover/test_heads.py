@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from twofold.convert import to_gated_rnn
+from twofold.convert import FORMS, to_gated_rnn
 from twofold.discover import decompile
 from twofold.discover.heads import fitted_heads
 from twofold.forms import attention_weights, cubic_form, symmetric
@@ -59,3 +59,17 @@ def test_conversions_of_many_heads_are_attention(d, heads, dtype, tolerance):
     assert found.residual < tolerance
     assert found.report.startswith("attention with")
     assert "over 32 tokens" in found.report
+
+
+@pytest.mark.parametrize("cases", [5, pytest.param(500, marks=pytest.mark.long)])
+def test_every_exact_conversion_comes_back(cases):
+    """1 to 6 heads, 2 to 8 features, 1 to 8 outputs, any rank, form and dtype."""
+    rng = np.random.default_rng(11)
+    for _ in range(cases):
+        d, out, heads = rng.integers(2, 9), rng.integers(1, 9), rng.integers(1, 7)
+        rank = rng.choice([1, 2, max(1, d // 2), d])
+        dtype, form = rng.choice(["float64", "float32"]), rng.choice(list(FORMS))
+        weights = (rng.normal(size=(heads, rows, d)) / d**0.5 for rows in (out, rank, rank))
+        source = LinearSelfAttention.from_weights(*(w.astype(dtype) for w in weights))
+        found = decompile(to_gated_rnn(source, form))
+        assert found.residual < (1e-10 if dtype == "float64" else 1e-5), (d, out, heads, rank, dtype, form)
