@@ -119,4 +119,5 @@ def _draw_panel(ax: Axes, panel: Panel) -> None:
         ax.axhline(level, linestyle=":", color="#555555", linewidth=1)
         ax.annotate(meaning, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
     ax.set(title=panel.title, xlabel="parameters", ylabel=panel.ylabel, xscale="log", yscale=panel.yscale)
+    ax.xaxis.set_minor_formatter("")  # the numbers between the powers of ten would lie on each other
     plain(ax)
