@@ -46,7 +46,9 @@ def to_gru(
 
     **Arguments:** they are those of `to_lru`, but `tokens` has no default.
 
-    **Returns:** a `Converted` of the source's dtype. Relative errors are about 1e-9 for attention in float64.
+    **Returns:** a `Converted` of the source's dtype. For attention with d = 4 in float64 and random tokens, the relative error
+    was 2e-9 for `tokens` = 256, 2e-8 for 2,000 and 8e-8 for 10,000. A network made for 256 tokens has 3e-6 after 1,000 times as
+    many, and 6e-4 after 4,700 times as many.
 
     **Raises:** `InputError` without `tokens`, and as `to_lru` does.
     """
