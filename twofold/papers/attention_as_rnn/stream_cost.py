@@ -77,12 +77,12 @@ def measure(job: Job) -> Iterator[Cost]:
     """
     block = job.block()
     parameters = count_parameters(block)
-    model_bytes = _resident()
+    model_bytes = resident_bytes()
     tokens = np.random.default_rng(0).standard_normal((1000, job.width), np.float32)
     begin = jax.jit(lambda: _first_state(block)).lower().compile()
     program = jax.jit(lambda state, x: block.step(state, x), donate_argnums=0)
     step = program.lower(jax.eval_shape(block.init_state), tokens[0]).compile()
-    memory = model_bytes, _resident(), _status("VmHWM")
+    memory = model_bytes, resident_bytes(), _status("VmHWM")
     state = begin()
     jax.block_until_ready(state)
     _trim()
@@ -117,7 +117,8 @@ def _first_state(block: Block):
     return KVCache(keys, values, state.position, jnp.full_like(state.length, len(keys)))
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
+    """The resident memory of this process, after what was freed went back to the system."""
     _trim()
     return _status("VmRSS")
 
