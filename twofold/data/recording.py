@@ -21,8 +21,8 @@ from .policy_search import SEARCHES, Generation, Search, search
 QUALITIES = ("medium", "medium-replay", "medium-expert")
 NOISE = 0.1
 """The standard deviation of the noise of the medium policy's actions, in units of half their range."""
-CANDIDATES = 20
-"""The medium policy is chosen from at most this many."""
+CANDIDATES = 60
+"""The medium policy is chosen from at most this many policies."""
 ON_THE_WAY = 40
 """How many policies on the way to the medium one are kept."""
 COMMITTED = Path(__file__).parent / "policies"

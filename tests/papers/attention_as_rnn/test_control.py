@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 from rich.console import Console
 
 from twofold.papers.attention_as_rnn import control
