@@ -84,11 +84,11 @@ def clocked(job: Job) -> Clocked:
         action = stream.push(np.concatenate([np.float32([3000.0 - step % EPISODE]), observation, action]))
         if step >= 0:
             times[step] = time.perf_counter() - start
-    after, times = resident_bytes(), 1e6 * times
+    after, microseconds = resident_bytes(), 1e6 * times
     return Clocked(
-        float(np.median(times)),
-        float(np.quantile(times, 0.999)),
-        float(times.max()),
+        float(np.median(microseconds)),
+        float(np.quantile(microseconds, 0.999)),
+        float(np.max(microseconds)),
         stream.state_bytes,
         after,
         after - before,
