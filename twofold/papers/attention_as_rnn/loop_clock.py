@@ -72,7 +72,8 @@ def clocked(job: Job) -> Clocked:
     """
     stream = Stream(job.policy())
     seen = np.random.default_rng(0).standard_normal((EPISODE, OBSERVATIONS), np.float32)
-    times, action, before = np.zeros(job.steps), np.zeros(ACTIONS, np.float32), 0
+    times = np.zeros(job.steps)
+    action, before = np.zeros(ACTIONS, np.float32), 0
     for step in range(-WARM_UP, job.steps):
         if step % EPISODE == 0:
             stream.reset()
@@ -81,10 +82,11 @@ def clocked(job: Job) -> Clocked:
             before = resident_bytes()
         observation = seen[step % EPISODE]
         start = time.perf_counter()
-        action = stream.push(np.concatenate([np.float32([3000.0 - step % EPISODE]), observation, action]))
+        action = stream.push(np.concatenate([[np.float32(3000 - step % EPISODE)], observation, action]))
         if step >= 0:
             times[step] = time.perf_counter() - start
-    after, microseconds = resident_bytes(), 1e6 * times
+    after = resident_bytes()
+    microseconds = 1e6 * times
     return Clocked(
         float(np.median(microseconds)),
         float(np.quantile(microseconds, 0.999)),
