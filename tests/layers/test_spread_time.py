@@ -127,7 +127,7 @@ def test_nothing_passes_a_reset(name):
 def collective_bytes(compiled):
     """How many bytes the results of the collectives of a program have."""
     sizes = {"pred": 1, "f32": 4, "c64": 8}
-    results = re.findall(r" = (.*?) (?:all-\w+|collective-permute)(?:-start)?\(", compiled.as_text())
+    results = re.findall(r" = (.*?) (?:all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", compiled.as_text())
     shapes = [shape for result in results for shape in re.findall(r"(\w+)\[([\d,]*)\]", result)]
     return sum(sizes[kind] * int(np.prod([int(n) for n in size.split(",") if n])) for kind, size in shapes)
 

@@ -23,7 +23,7 @@ from .training_cost import DEPTH, FEATURES, HEADS, WIDTH, Job, StepCost
 CHUNK = 4096
 LENGTHS = tuple(4096 * 4**i for i in range(5))
 """The lengths of the sequences: 4,096, 16,384, ..., 1,048,576."""
-PATIENCE = 60.0
+PATIENCE = 10.0
 """A model whose step took more seconds is not measured at longer sequences."""
 
 Costs = dict[str, dict[int, StepCost]]
@@ -43,7 +43,7 @@ def reproduce(
 ) -> Costs:
     """Measure a step of training at each length, each in a process of its own. Write long.json and long.png to `out`.
 
-    What was measured is kept, so that a run that was stopped is continued. A model that takes longer than a minute, or for
+    What was measured is kept, so that a run that was stopped is continued. A model whose step takes longer than 10 seconds, or for
     which memory does not suffice, is not measured at longer sequences.
 
     **Raises:** `InputError` for a chunk or a length below 1, and if a process fails for another reason.
