@@ -43,8 +43,8 @@ def reproduce(
 ) -> Costs:
     """Measure a step of training at each length, each in a process of its own. Write long.json and long.png to `out`.
 
-    What was measured is kept, so that a run that was stopped is continued. A model whose step takes longer than 10 seconds, or for
-    which memory does not suffice, is not measured at longer sequences.
+    What was measured is kept, so that a run that was stopped is continued. A model is not measured at longer sequences if its
+    step takes longer than 10 seconds, or if memory does not suffice.
 
     **Raises:** `InputError` for a chunk or a length below 1, and if a process fails for another reason.
     """
