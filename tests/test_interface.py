@@ -26,7 +26,7 @@ PUBLIC = {
     "twofold.data": """ControlSet Episodes EventSequences EventSet Forecasts Hawkes LabelledSet PointProcess Recording Sequences
         Sinusoidal load_control load_events load_flights load_labelled""",
     "twofold.deploy": """Stream""",
-    "twofold.train": """Checkpoint Trained fit kept""",
+    "twofold.train": """Checkpoint Trained fit kept mesh_of over_batch""",
     "twofold.tasks": """Batch Classification Control Events Forecasting Run TASKS Task Windows evaluate_run train""",
 }
 """The names of each public package. A change here is a change of the interface: tell it in CHANGELOG.md."""

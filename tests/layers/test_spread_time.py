@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from twofold import InputError
 from twofold.layers import MIXERS, Block, GatedRNN, RunningMean, Stack
 from twofold.layers.mixers import mixer_named
+from twofold.models import EventModel, Forecaster, SequenceModel
 from twofold.scan import SoftmaxState, linear_scan
 
 SPREAD = ("aaren", "linear-attention", "gated-rnn", "lru")
@@ -35,9 +36,15 @@ def block(dtype):
     return Stack([Block(mixer, feed_forward_size=8, key=key) for mixer, key in zip(mixers, keys, strict=False)])
 
 
+def events(dtype):
+    inner = GatedRNN(7, 8, hidden_size=4, gate_size=3, key=jax.random.key(0), dtype=dtype)
+    return EventModel(inner, marks=2, periods=(2.0, 5.0))
+
+
 LAYERS = {name: lambda dtype, name=name: made(name, dtype) for name in SPREAD} | {
     "running mean": lambda dtype: RunningMean(4, dtype=dtype),
     "a stack of blocks": block,
+    "a model of events": events,
 }
 
 
@@ -77,8 +84,10 @@ CASES = [(8, "float32", 13), (2, "float64", 13), (4, "float64", 16), (8, "float6
 )
 def test_spread_over_devices_is_the_same(name, devices, dtype, length, normal, assert_close):
     layer = LAYERS[name](dtype)
-    args = layer, layer.init_state(), jnp.asarray(normal("before", 5, 4, dtype=dtype))
-    args = layer, layer.prefill(*args[1:])[0], jnp.asarray(normal("xs", length, 4, dtype=dtype))
+    before, xs = (
+        jnp.asarray(normal(name, n, layer.in_size, dtype=dtype)) for name, n in (("before", 5), ("xs", length))
+    )
+    args = layer, layer.prefill(layer.init_state(), before)[0], xs
     resets = np.isin(np.arange(length), [6, 9] if devices != 4 else [])
 
     def all_of(run):
@@ -160,6 +169,13 @@ def test_a_dense_recurrence_says_why_not():
     layer = GatedRNN(2, 2, recurrence="dense", key=jax.random.key(0))
     with pytest.raises(InputError, match="dense recurrence cannot"):
         spread(2, layer, layer.init_state(), jnp.ones((4, 2)), jnp.zeros(4, bool))
+
+
+def test_a_forecaster_says_why_not():
+    inner = SequenceModel(2, 1, width=4, depth=1, num_heads=2, key=jax.random.key(0))
+    layer = Forecaster(inner, variates=1, targets=(0,), horizon=1, patch=2, season=1, memory=4.0)
+    with pytest.raises(InputError, match="a forecaster cannot"):
+        spread(2, layer, layer.init_state(), jnp.ones((4, 1)), jnp.zeros(4, bool))
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from ..errors import InputError
 from ..layers.layer import Layer, dtype_of
 from ..scan import linear_scan
+from ..scan.axis import of_last_part, time_axis
 
 LOG_DEVIATIONS = -6.0, 1.0
 """The bounds of the log-deviation of a component. With a larger deviation, the mean of the log-normal,
@@ -76,7 +77,7 @@ class EventModel(Layer[tuple[Float[Array, ""], Any]]):
         before, inner = state
         xs = self._tokens(xs, like=before)
         elapsed, marks = xs.T
-        clock = linear_scan(jnp.ones((), xs.dtype), elapsed, before, resets=resets)
+        clock = linear_scan(jnp.ones((), xs.dtype), elapsed, before, resets=resets, axis_name=time_axis())
         turns = clock[:, None] / jnp.asarray(self.periods, clock.dtype)
         features = [
             jnp.log(jnp.where(elapsed <= 0, 1, elapsed))[:, None],
@@ -85,7 +86,8 @@ class EventModel(Layer[tuple[Float[Array, ""], Any]]):
             (marks[:, None] == jnp.arange(self.marks)).astype(xs.dtype),
         ]
         inner, ys = self.inner.prefill(inner, jnp.concatenate(features, 1), resets=resets)
-        return (jnp.concatenate([before[None], clock])[-1], inner), self._bounded(ys)
+        last = of_last_part(clock[-1] if len(clock) else before, time_axis())
+        return (last, inner), self._bounded(ys)
 
     def _bounded(self, ys):
         """The outputs, with the log-deviations brought between their bounds. An output of 0 stays 0."""

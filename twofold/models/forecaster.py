@@ -11,6 +11,7 @@ from jaxtyping import ArrayLike, Float, Int
 from ..errors import InputError
 from ..layers.layer import Layer, dtype_of
 from ..scan import linear_scan
+from ..scan.axis import refuse_spread_time
 from .sequence_model import SequenceModel
 
 
@@ -125,6 +126,7 @@ class Forecaster(Layer[ForecasterState]):
         return ForecasterState(recent, jnp.int32(0), sums, self.model.init_state())
 
     def prefill(self, state, xs, *, resets=None):
+        refuse_spread_time("a forecaster", "its patches and its memory of a season reach back into earlier parts")
         state, known = self._known(state, xs, resets)
         if not len(known.features):  # an empty array cannot be indexed, not even at no times
             return state, jnp.zeros((0, self.out_size), known.features.dtype)

@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from ..data.uea import LabelledSet, Sequences, load_labelled
 from ..errors import InputError
 from ..models import SequenceModel
+from ..train.mesh import over_batch
 from .matched import matched_model
 from .task import Metrics, Task
 
@@ -121,7 +122,8 @@ def last_outputs(
     model: SequenceModel, tokens: Float[ArrayLike, "sequences time features"], lengths: Int[ArrayLike, " sequences"]
 ) -> Float[Array, "sequences out"]:
     """The output of the model at the last real token of each sequence. The model is causal, so it never sees the padding."""
-    return jax.vmap(lambda xs, length: model(xs)[length - 1])(tokens, lengths)
+    ys = over_batch(model, jnp.asarray(tokens))
+    return ys[jnp.arange(len(ys)), lengths - 1]
 
 
 def _cross_entropy(model, part: Sequences):

@@ -17,6 +17,7 @@ from ..data.recording import QUALITIES, dataset_id
 from ..errors import InputError
 from ..models import Policy, policy_features
 from ..train import fit
+from ..train.mesh import over_batch
 from .matched import matched_model
 from .rollout import Act, Rollout, acting, rollout
 from .task import Metrics, Task
@@ -157,7 +158,7 @@ class Control(Task[ControlSet]):
         """The mean squared error of the actions in random windows, in units of half the range of actions."""
         train = arrays["train"]
         starts = jax.random.choice(key, train.starts, (self.batch,))
-        return self._error(jax.vmap(model), train, starts, model)
+        return self._error(functools.partial(over_batch, model), train, starts, model)
 
     def validation(self, model, arrays):
         part = arrays["validation"]

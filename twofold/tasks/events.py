@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..layers import Layer, Rescaled
 from ..models import EventModel, event_features
 from ..models.next_event import NextEvent, next_event
+from ..train.mesh import over_batch
 from .matched import matched_model
 from .task import Metrics, Task
 
@@ -141,7 +142,7 @@ class Events(Task[EventSet]):
         train = arrays["train"]
         chosen = jax.random.randint(key, (self.batch,), 0, len(train.tokens))
         batch = jax.tree.map(lambda x: x[chosen], train)
-        return _mean_nll(jax.vmap(model)(batch.tokens), batch, model.marks)
+        return _mean_nll(over_batch(model, batch.tokens), batch, model.marks)
 
     def validation(self, model, arrays):
         part = arrays["validation"]

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..errors import InputError
 from ..layers import Rescaled
 from ..models import Forecaster
+from ..train.mesh import over_rows
 from .matched import matched_model
 from .task import Metrics, Task
 
@@ -226,9 +227,10 @@ def _errors(
 
     Times are counted from the first observation that the mixer reads.
     """
-    targets = series[:, :, jnp.array(model.targets)]
 
-    def one(place, start):
+    def one(shared, window):
+        (model, series), (place, start) = shared, window
+        targets = series[:, :, jnp.array(model.targets)]
         seen = lax.dynamic_slice(series, (place, start, 0), (1, lookback, series.shape[2]))[0]
         sizes = (1, model.horizon, len(model.targets))
         came = jax.vmap(lambda t: lax.dynamic_slice(targets, (place, start + model.lags + t + 1, 0), sizes).ravel())(
@@ -236,7 +238,7 @@ def _errors(
         )
         return model.forecasts_at(times, seen) - came
 
-    return jax.vmap(one)(jnp.asarray(places), jnp.asarray(starts))
+    return over_rows(one, (model, series), (jnp.asarray(places), jnp.asarray(starts)))
 
 
 def _windowed_errors(model: Forecaster, part: Float[Array, "places time features"], lookback: int) -> dict[str, float]:

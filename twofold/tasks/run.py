@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from ..atomic import write_whole
@@ -41,7 +42,14 @@ class Run(NamedTuple):
     """The data that the models were trained and measured on."""
 
 
-def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, progress: bool = True) -> Run:
+def train(
+    task: Task,
+    out: Path | str,
+    *,
+    seeds: Sequence[int] | None = None,
+    mesh: Mesh | None = None,
+    progress: bool = True,
+) -> Run:
     """Train a model for a task, keep it in the folder `out`, and evaluate it. A run that was stopped is continued.
 
     The folder has the settings (run.json), the losses (metrics.jsonl, curve.png) and the model (config.json,
@@ -53,6 +61,7 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
     - `out`: the folder of the run.
     - `seeds`: several seeds, whose models are trained together. The models are in the folders seed-0, seed-1, ... of `out`. A
         seed whose training diverged has no model. Without `seeds`, the seed of the task is used.
+    - `mesh`: a mesh of devices, over which training is spread. `twofold.train.mesh_of` makes one.
     - `progress`: whether a progress bar is shown.
 
     **Raises:** `InputError` for settings or data that cannot be used, before anything is written, and for a folder that holds
@@ -70,7 +79,7 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
     models = eqx.filter_vmap(lambda key: task.model(data, key))(model_keys)
     arrays = task.arrays(data)
     with open_run(out, config) as folder:
-        trained = _fitted(task, models, arrays, train_keys, folder, progress)
+        trained = _fitted(task, models, arrays, train_keys, folder, mesh, progress)
         draw_learning_curve(trained, folder / "curve.png", title=f"{task.name}: {task.mixer} on {task.data_name}")
         deployed = [
             None if failed else task.deployed(jax.tree.map(lambda x, i=i: x[i], trained.models), data)
@@ -87,7 +96,9 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
     return Run(deployed, tables, figures, data)
 
 
-def _fitted(task: Task, models: Any, arrays: Any, keys: Array, folder: Path, progress: bool) -> Trained:
+def _fitted(
+    task: Task, models: Any, arrays: Any, keys: Array, folder: Path, mesh: Mesh | None, progress: bool
+) -> Trained:
     return fit(
         task.loss,
         models,
@@ -101,6 +112,7 @@ def _fitted(task: Task, models: Any, arrays: Any, keys: Array, folder: Path, pro
         patience=task.patience,
         log=folder / "metrics.jsonl",
         checkpoint=folder / "checkpoint",
+        mesh=mesh,
         title=f"{task.mixer} on {task.data_name}",
         progress=progress,
     )

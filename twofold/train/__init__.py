@@ -4,9 +4,10 @@ from .checkpoint import Checkpoint
 from .curve import draw_learning_curve as draw_learning_curve
 from .lock import locked as locked
 from .loop import Trained, fit
+from .mesh import mesh_of, over_batch
 from .optimiser import adamw_cosine as adamw_cosine
 from .results import kept
 from .run import described_run as described_run
 from .run import open_run as open_run
 
-__all__ = ["Checkpoint", "Trained", "fit", "kept"]
+__all__ = ["Checkpoint", "Trained", "fit", "kept", "mesh_of", "over_batch"]

@@ -1,5 +1,6 @@
 """The training loop. It compiles whole stretches of steps, and trains all seeds together."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Scalar
 
 from ..errors import InputError
@@ -70,6 +72,7 @@ def fit(
     log: Path | str | None = None,
     checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 30.0,
+    mesh: Mesh | None = None,
     title: str = "training",
     progress: bool = True,
 ) -> Trained:
@@ -93,6 +96,8 @@ def fit(
     - `checkpoint`: a folder. The run is saved there every `checkpoint_seconds` seconds, at its end, and before it ends after
         Ctrl-C or SIGTERM. A run that was stopped, or killed, continues from there to bit-identical results. Without a
         folder, nothing is saved.
+    - `mesh`: a mesh of devices with the axes "batch" or "time" or both, which `mesh_of` makes. Models that `loss` applies with
+        `over_batch` are spread over them. A run can be continued on another mesh, with the same results up to rounding.
     - `title`, `progress`: the title of the progress bar, and whether the bar is shown.
 
     **Raises:**
@@ -115,7 +120,10 @@ def fit(
         models, data, key, shared_data=shared_data, loss=loss, validation=validation, optimiser=optimiser
     )
     history = History(steps, records, population.seeds, validated=validation is not None, patience=patience)
-    with saver(checkpoint, population, history, every=checkpoint_seconds) as saved:
+    with (
+        saver(checkpoint, population, history, every=checkpoint_seconds) as saved,
+        contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
+    ):
         state = saved.restore(population.start())
         if log is not None:
             history.write(log)
@@ -128,6 +136,8 @@ def fit(
                     history.append(log)
                 _check_finite(history)
                 saved.stretch_done(state)
+    if mesh is not None:
+        state = jax.device_put(state, jax.devices()[0])  # where the caller's arrays are
     return _trained(population, state, history)
 
 

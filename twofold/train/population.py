@@ -12,6 +12,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
+from .mesh import spread_state
+
 
 class State(NamedTuple):
     """What training changes. Every array has a leading axis for seeds."""
@@ -94,6 +96,7 @@ class Population:
             params, opt_state = carry
             value, grads = jax.value_and_grad(self.loss_of_one)(params, data, jax.random.fold_in(key, i))
             updates, opt_state = self.optimiser.update(grads, opt_state, params)
+            opt_state = spread_state(opt_state)
             return (optax.apply_updates(params, updates), opt_state), value
 
         carry, values = lax.scan(step, (params, opt_state), first + jnp.arange(length))
