@@ -45,11 +45,11 @@ release: .venv/bin/python
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,control,dev]'
+	$(INSTALL) -e '.[tasks,estimators,sweep,control,dev]'
 	touch $@
 
 .venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,control,dev,bench]'
+	$(INSTALL) -e '.[tasks,estimators,sweep,control,dev,bench]'
 	touch $@
 
 .venv/bin/python:

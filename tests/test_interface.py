@@ -24,8 +24,8 @@ PUBLIC = {
         instantaneous_polynomials monomials nearest_attention neuron_roles normalise polynomial_distance prune scores
         shrink""",
     "twofold.data": """ControlSet Episodes EventSequences EventSet Forecasts Hawkes LabelledSet PointProcess Recording Sequences
-        Sinusoidal load_control load_events load_flights load_labelled""",
-    "twofold.deploy": """Stream""",
+        Series Sinusoidal load_control load_events load_flights load_labelled""",
+    "twofold.deploy": """AeonClassifier SequenceClassifier SeriesForecaster Stream""",
     "twofold.train": """Checkpoint Trained fit kept""",
     "twofold.tasks": """Batch Classification Control Events Forecasting Run TASKS Task Windows evaluate_run train""",
 }

@@ -2,13 +2,13 @@
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
 from .nycflights import read
+from .observations import Series
 from .packages import folder_of, missing
 
 try:
@@ -17,24 +17,6 @@ except ImportError as error:
     raise missing("pandas") from error
 
 WEATHER = ("temp", "dewp", "humid", "wind_speed", "pressure")
-
-
-class Series(NamedTuple):
-    """Observations at equal distances in time, at one place or at several places."""
-
-    name: str
-    values: Float[np.ndarray, "places time features"]
-    """The observed series come first, and then the covariates, which are known in advance."""
-    columns: tuple[str, ...]
-    """The names of the features."""
-    variates: int
-    """How many of the features are observed series."""
-    targets: tuple[int, ...]
-    """The numbers of the series that are to be forecast."""
-    season: int
-    """How many observations make a season, for the seasonal naive forecast. It is 1 if no season is known."""
-    notes: str
-    """What was done to the data."""
 
 
 def elecdemand() -> Series:

@@ -124,13 +124,7 @@ class Stream:
         **Raises:** `InputError` if the model holds something that twofold does not have, such as a mixer of your own, and
         `OSError` if the files cannot be written.
         """
-        with self._lock:
-            (state, _), tokens = self._now[0]
-            arrays = named_leaves(state) | {"tokens": np.asarray(tokens)}
-            arrays = {
-                name: np.array(array) for name, array in arrays.items()
-            }  # copies, because the next push destroys the state
-        save_with_state(path, self.model, arrays)
+        save_with_state(path, self.model, self.snapshot())
 
     @classmethod
     def load(cls, path: Path | str) -> "Stream":
@@ -139,21 +133,38 @@ class Stream:
         **Raises:** `InputError` if files are missing or damaged, or do not belong together.
         """
         model, arrays = load_with_state(path)
-        file = Path(path) / STATE
         if arrays is None:
             raise InputError(
                 f"{path} holds a model and no state of a stream that belongs to it; twofold.load reads the model"
             )
-        tokens = arrays.pop("tokens", np.asarray(-1))
-        if tokens.shape != () or tokens.dtype.kind not in "iu" or tokens < 0:
-            raise InputError(f"{file} is damaged: it does not say how many tokens the stream has read")
         stream = cls(model)
         try:
-            state = with_named_leaves(model.init_state(), arrays)
+            stream.restore(arrays)
         except InputError as error:
-            raise InputError(f"{file} is not a state of this version of the model: {error}") from error
-        stream._continue_from(state, int(tokens))
+            raise InputError(f"{Path(path) / STATE} cannot be used: {error}") from error
         return stream
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """The state and the number of tokens, as arrays with names. `restore` takes them."""
+        with self._lock:
+            (state, _), tokens = self._now[0]
+            arrays = named_leaves(state) | {"tokens": np.asarray(tokens)}
+            return {name: np.array(x) for name, x in arrays.items()}  # copies, because the next push destroys the state
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Continue exactly where a stream with the same model was when `snapshot` was taken.
+
+        **Raises:** `InputError` if the arrays are no snapshot of this model. The stream is then as it was.
+        """
+        arrays = dict(snapshot)
+        tokens = arrays.pop("tokens", np.asarray(-1))
+        if tokens.shape != () or tokens.dtype.kind not in "iu" or tokens < 0:
+            raise InputError("the snapshot is damaged: it does not say how many tokens the stream has read")
+        try:
+            state = with_named_leaves(self.model.init_state(), arrays)
+        except InputError as error:
+            raise InputError(f"the snapshot is not a state of this version of the model: {error}") from error
+        self._continue_from(state, int(tokens))
 
     def _continue_from(self, state: Any, tokens: int) -> None:
         state = jax.tree.map(jnp.copy, state)  # no array may be shared, because a step updates them in place

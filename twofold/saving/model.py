@@ -1,5 +1,6 @@
 """Save a model to a folder, and load it again, alone or with the state of a stream."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,23 @@ def load_with_state(path: Path | str) -> tuple[Layer, dict[str, np.ndarray] | No
         return built(config["model"], arrays[MODEL]), arrays.get(STATE)
     except (InputError, RecursionError) as error:
         raise InputError(f"{folder / CONFIG} and {MODEL} do not make a model: {error}") from error
+
+
+def packed(model: Layer) -> dict[str, bytes]:
+    """A model as bytes: its description as JSON, and its arrays as safetensors, by the names of their files.
+
+    **Raises:** `InputError` as `save`.
+    """
+    description, arrays = described(model)
+    return {CONFIG: json.dumps(description).encode(), MODEL: to_bytes(arrays)}
+
+
+def unpacked(files: dict[str, bytes]) -> Layer:
+    """The model that `packed` made bytes of. No code from them runs.
+
+    **Raises:** `InputError` if they make no model.
+    """
+    return built(json.loads(files[CONFIG]), from_bytes(files[MODEL]))
 
 
 def _arrays(file: Path, data: bytes) -> dict[str, np.ndarray]:
