@@ -27,7 +27,8 @@ PUBLIC = {
         Sinusoidal load_control load_events load_flights load_labelled""",
     "twofold.deploy": """Stream""",
     "twofold.train": """Checkpoint Trained fit kept""",
-    "twofold.tasks": """Batch Classification Control Events Forecasting Run TASKS Task Windows evaluate_run train""",
+    "twofold.tasks": """ActionWords Batch ClassWords Classification Control EventWords Events ForecastWords Forecasting Run
+        TASKS Task Windows Words evaluate_run train""",
 }
 """The names of each public package. A change here is a change of the interface: tell it in CHANGELOG.md."""
 PACKAGES = {name: importlib.import_module(name) for name in PUBLIC}
