@@ -7,6 +7,7 @@ import abc
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from numbers import Real
@@ -172,7 +173,11 @@ class ForecastWords(Words):
 
 @dataclasses.dataclass(frozen=True)
 class EventWords(Words):
-    """The words of events. A token is (`gap`, `mark`): the time since the event before, which is 0 for the first, and a mark."""
+    """The words of events.
+
+    A token is (`gap`, `mark`): the time since the event before, which is 0 for the first event, and a mark. With `with_times`,
+    a record has the `time` of the event instead, and the token is one of `twofold.models.TimedEvents`.
+    """
 
     marks: tuple[str, ...]
     """The name of each mark, by its number."""
@@ -185,11 +190,20 @@ class EventWords(Words):
     def numbers(self):
         return self.inputs[:1]
 
+    def with_times(self) -> "EventWords":
+        """The words of records that have the time of an event, `time`, counted from any moment, in the unit of the training
+        data. They belong to the model `TimedEvents`."""
+        return dataclasses.replace(self, inputs=("time", "rest of time", "mark"))
+
     def token(self, record):
-        gap = number(record, "gap")
-        if gap < 0:
-            raise InputError(f"gap is {gap}; the time since the event before cannot be negative")
-        return np.array([gap, self.mark(record)])
+        name = self.inputs[0]
+        value = number(record, name)
+        if name == "time":
+            nearest = float(np.float32(value))
+            return np.array([nearest, value - nearest, self.mark(record)])
+        if value < 0:
+            raise InputError(f"gap is {value}; the time since the event before cannot be negative")
+        return np.array([value, self.mark(record)])
 
     def mark(self, record: Mapping[str, Any]) -> float:
         """The number of the mark of a record.
@@ -208,7 +222,10 @@ class EventWords(Words):
         return {name: float(i) for i, name in enumerate(self.marks)}
 
     def answers(self, ys, records):
-        """The expected time to the next event, its most probable mark, and the probabilities of all marks by their names."""
+        """The expected time to the next event, its most probable mark, and the probabilities of all marks by their names.
+
+        If the record has its `time`, the answer has the expected `time` of the next event.
+        """
         # The formulas of `twofold.models.next_event`, in NumPy: JAX would compile them for each number of tokens.
         ys = np.asarray(ys, float)
         components = (ys.shape[1] - len(self.marks)) // 3
@@ -216,10 +233,14 @@ class EventWords(Words):
         with np.errstate(over="ignore"):
             gaps = np.sum(softmax(logits, 1) * np.exp(means + np.exp(2 * log_deviations) / 2), 1)
         best = np.argmax(marks, 1)
-        return [
+        answers = [
             {"gap": gap, "mark": self.marks[i], "probabilities": dict(zip(self.marks, row, strict=True))}
             for gap, i, row in zip(plain(gaps), best, plain(softmax(marks, 1)), strict=True)
         ]
+        if self.inputs[0] == "time":
+            for answer, gap, record in zip(answers, gaps.tolist(), records, strict=True):
+                answer["time"] = record["time"] + gap if "time" in record and math.isfinite(gap) else None
+        return answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +276,7 @@ def number(record: Mapping[str, Any], name: str) -> float:
     value = _present(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} is {value!r:.80}; it must be a number")
-    if not abs(value) <= LARGEST:
+    if not -LARGEST <= value <= LARGEST:
         raise InputError(f"{name} is {value}; it must be a finite number that float32 can hold")
     return float(value)
 
@@ -270,8 +291,11 @@ def _date(record: Mapping[str, Any]) -> np.datetime64:
 def plain(x: Float[np.ndarray, "*shape"]) -> Any:
     """The numbers of an array as Python's, in lists, with seven digits: float32 has no more. Infinity and NaN become None."""
     x = np.asarray(x, float)
-    finite = np.isfinite(x)
     with np.errstate(all="ignore"):
         scale = 10.0 ** (6 - np.floor(np.log10(np.abs(x))))
         short = np.where((x != 0) & np.isfinite(scale), np.round(x * scale) / scale, x)
-    return (short if finite.all() else np.where(finite, short, None)).tolist()
+    finite = np.isfinite(x)
+    if not finite.all():
+        short = short.astype(object)
+        short[~finite] = None
+    return short.tolist()
