@@ -22,5 +22,7 @@ class Series(NamedTuple):
     """How many observations make a season, for the seasonal naive forecast. It is 1 if no season is known."""
     notes: str
     """What was done to the data."""
+    step: float | None = None
+    """The seconds from one observation to the next. It is None if there are no dates, or if they have gaps."""
     tested: bool = True
     """Whether the last part of the series is kept for a test. Otherwise, all of it is for training and validation."""

@@ -4,6 +4,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 from ..data.packages import missing
+from .keyed_stream import KeyedStream
+from .store import Store
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AeonClassifier",
+    "KeyedStream",
     "SequenceClassifier",
     "SeriesForecaster",
+    "Store",
     "Stream",
 ]
 
