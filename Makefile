@@ -45,7 +45,7 @@ release: .venv/bin/python
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,estimators,sweep,control,dev]'
+	$(INSTALL) -e '.[tasks,estimators,spark,sweep,control,dev]'
 	touch $@
 
 .venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)

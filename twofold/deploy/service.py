@@ -9,9 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import InputError
-from ..models import TimedEvents
-from ..saving import load
-from ..tasks.words import EventWords, Words
+from .finished_run import read_run
 from .keyed_stream import KeyedStream
 from .lines import Line
 from .records import Record
@@ -62,9 +60,7 @@ class Service:
 
         **Raises:** `InputError` for a folder that is no finished run, and for a store that cannot be used.
         """
-        words, model = Words.read(settings.run), load(settings.run)
-        if isinstance(words, EventWords):
-            words, model = words.with_times(), TimedEvents(model)
+        words, model = read_run(settings.run)
         self.words, self.settings, self.complain = words, settings, complain
         self.store = Store(settings.store)
         inputs = json.loads(json.dumps(words.as_json()))
