@@ -40,7 +40,7 @@ def pytest_configure(config):
         "XLA_FLAGS",
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
         " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-        " --xla_force_host_platform_device_count=2",  # so that what is sharded is sharded
+        " --xla_force_host_platform_device_count=8",  # so that what is sharded is sharded
     )
     # The workers of pytest take the cores. More threads, of NumPy's BLAS, would spin there waiting for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

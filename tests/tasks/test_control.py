@@ -51,7 +51,10 @@ def run(dataset, tmp_path_factory):
 def test_a_small_policy_learns(run):
     _, _, (_, tables, figures, _) = run
     table = tables[0]
-    assert table.keys() == {"test", "behaviour", "behaviour cloning", "random"}
+    asked = [row for row in table if row.startswith("test, asked for")]
+    assert table.keys() == {"test", "behaviour", "behaviour cloning", "random", *asked}
+    assert [table[row]["asked"] for row in asked] == [100, 200, 300, 400, 500]
+    assert table["test"].items() < table["test, asked for 100%"].items()
     assert table["random"]["return"] < 40
     assert table["test"]["return"] > 200
     assert np.isclose(table["behaviour"]["steps"], (400 + 9 + 13 + 17 + 21 + 25) / 6)

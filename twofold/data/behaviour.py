@@ -92,9 +92,11 @@ def workers() -> Iterator[Executor]:
             raise
 
 
-def mean_return(executor: Executor, environment: str, policy: LinearPolicy, *, episodes: int = 10) -> dict[str, float]:
-    """The mean and the standard deviation of the return over episodes with fixed seeds, without noise."""
-    jobs = [Job(environment, policy, seed) for seed in range(1_000_000, 1_000_000 + episodes)]
+def mean_return(
+    executor: Executor, environment: str, policy: LinearPolicy, *, noise: float = 0.0, episodes: int = 10
+) -> dict[str, float]:
+    """The mean and the standard deviation of the return over episodes with fixed seeds."""
+    jobs = [Job(environment, policy, seed, noise) for seed in range(1_000_000, 1_000_000 + episodes)]
     returns = [float(np.sum(episode.rewards)) for episode in executor.map(run_episode, jobs)]
     return {"mean": float(np.mean(returns)), "deviation": float(np.std(returns))}
 

@@ -37,8 +37,8 @@ class Search(NamedTuple):
 SEARCHES: dict[str, Search] = {
     "halfcheetah": Search(32, 4, 0.02, 0.03, 12_500_000),
     "hopper": Search(8, 4, 0.01, 0.025, 5_000_000),
-    "walker2d": Search(40, 30, 0.03, 0.025, 75_000_000),
-    "ant": Search(60, 20, 0.015, 0.025, 75_000_000),
+    "walker2d": Search(40, 30, 0.03, 0.025, 20_000_000),
+    "ant": Search(60, 20, 0.015, 0.025, 20_000_000),
     "inverted-pendulum": Search(8, 4, 0.05, 0.1, 150_000),
 }
 """The settings of each environment, for the variant V2-t of Mania et al. (2018)."""

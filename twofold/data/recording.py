@@ -21,6 +21,8 @@ from .policy_search import SEARCHES, Generation, Search, search
 QUALITIES = ("medium", "medium-replay", "medium-expert")
 NOISE = 0.1
 """The standard deviation of the noise of the medium policy's actions, in units of half their range."""
+CANDIDATES = 60
+"""The medium policy is chosen from at most this many policies."""
 ON_THE_WAY = 40
 """How many policies on the way to the medium one are kept."""
 COMMITTED = Path(__file__).parent / "policies"
@@ -37,24 +39,26 @@ def choose(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Choose the behaviour policies from a search: the best, a medium one, and those on the way to it.
 
-    The medium policy is the one whose return is the nearest to a third of the best one's, before the search first came
-    to twice as much. Returns are means over 10 episodes without noise.
+    The medium policy is the one whose return, with the noise that it is recorded with, is the nearest to a third of the
+    best one's, before the search first came to twice as much. Returns are means over 10 episodes.
 
     **Returns:** the policies, stacked by their names and fields, and the notes about them.
     """
     smooth = np.convolve(found.value, np.ones(5) / 5, "same")
     with workers() as executor:
 
-        def measured(candidates: np.ndarray) -> list[dict[str, float]]:
-            return [mean_return(executor, name, found.policy.at(i)) for i in candidates]
+        def measured(candidates: np.ndarray, noise: float = 0.0) -> list[dict[str, float]]:
+            return [mean_return(executor, name, found.policy.at(i), noise=noise) for i in candidates]
 
         candidates = np.argsort(smooth)[-8:]
         values = measured(candidates)
         best = int(np.argmax([one["mean"] for one in values]))
         top = values[best]["mean"]
         early = np.arange(int(np.argmax(found.value >= 2 / 3 * top)) + 1)
-        near = early[np.argsort(np.abs(smooth[early] - top / 3))[:12]]
-        of_near = measured(near)
+        # Noise can halve a return or double it. So candidates have other returns, too.
+        shares = np.linspace(0.1, 0.6, CANDIDATES) * top
+        near = np.unique(early[np.argmin(np.abs(smooth[early] - shares[:, None]), 1)])
+        of_near = measured(near, NOISE)
         medium = int(np.argmin([abs(one["mean"] - top / 3) for one in of_near]))
     way = np.unique(np.linspace(0, near[medium], ON_THE_WAY).round().astype(int))
     chosen = {"best": candidates[best], "medium": near[medium], "way": way}

@@ -16,9 +16,9 @@ from ..forms import GatedRNNWeights, Matrix, accumulated
 class Parameters(NamedTuple):
     """The weights by what they act on."""
 
-    neurons: Float[Matrix, "n 1+2v"]
+    neurons: Float[Matrix, "n lambda_and_inputs"]
     """lambda, w_in_m and w_in_x of each neuron."""
-    gates: Float[Matrix, "2g n"]
+    gates: Float[Matrix, "factors n"]
     """w_out_m, and below it w_out_x."""
     readout: Float[Matrix, "out g"]
 
@@ -92,7 +92,7 @@ def normal_equations(
 
 def _states(
     parameters: Parameters, xs: Float[Matrix, "sequences time in"]
-) -> tuple[Float[Matrix, "sequences time n"], Float[Matrix, "sequences time n 1+2v"]]:
+) -> tuple[Float[Matrix, "sequences time n"], Float[Matrix, "sequences time n lambda_and_inputs"]]:
     """The hidden states, and the slope of each down the parameters of its own neuron."""
     weights = parameters.weights()
     tokens = np.concatenate([xs, np.ones_like(xs[..., :1])], 2)

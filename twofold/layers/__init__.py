@@ -1,6 +1,7 @@
 """Layers. Each is one function of a sequence, with two faces: all tokens in parallel (`prefill`), or one at a time (`step`)."""
 
 from .aaren import Aaren
+from .chunked import Chunked
 from .gated_rnn import GatedRNN
 from .gru import GRU
 from .layer import Layer
@@ -21,6 +22,7 @@ __all__ = [
     "Aaren",
     "Block",
     "CausalSelfAttention",
+    "Chunked",
     "GatedRNN",
     "KVCache",
     "Layer",

@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..scan import SoftmaxState, softmax_scan
+from ..scan.axis import time_axis
 from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
@@ -66,5 +67,5 @@ class Aaren(Layer[SoftmaxState]):
         heads, size = self.query.shape
         w_score = jnp.einsum("hk,hki->hi", self.query, self.w_k.reshape(heads, size, self.in_size)) / size**0.5
         values = (xs @ self.w_v.T).reshape(len(xs), heads, size)
-        state, out = softmax_scan(xs @ w_score.T, values, state, resets=resets)
+        state, out = softmax_scan(xs @ w_score.T, values, state, resets=resets, axis_name=time_axis())
         return state, out.reshape(len(xs), heads * size) @ self.w_o.T

@@ -11,6 +11,7 @@ from jaxtyping import ArrayLike, Bool, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import linear_scan
+from ..scan.axis import of_last_part, refuse_spread_time, time_axis
 from .affine import affine
 from .layer import Layer, check_sizes, parameter_dtype, promoted
 
@@ -155,7 +156,7 @@ class GatedRNN(Layer[Array]):
     def prefill(self, state, xs, *, resets=None):
         h = self.states(state, xs, resets=resets)
         ys = _gate(h @ jnp.concatenate([self.w_out_m, self.w_out_x]).T) @ self.readout.T
-        return jnp.concatenate([state[None], h])[-1], ys
+        return of_last_part(h[-1] if len(h) else state, time_axis()), ys
 
     def states(
         self,
@@ -173,7 +174,8 @@ class GatedRNN(Layer[Array]):
         w_in = jnp.concatenate([self.w_in_m, self.w_in_x])
         gated = _gate(affine(w_in[:, :-1], w_in[:, -1], xs))
         if self.recurrence == "diagonal":
-            return linear_scan(self.lam, gated, state, resets=resets)
+            return linear_scan(self.lam, gated, state, resets=resets, axis_name=time_axis())
+        refuse_spread_time("a dense recurrence", "its parallel form would multiply matrices")
         return _dense_scan(self.lam, gated, state, resets)
 
 

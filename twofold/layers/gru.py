@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import gru_scan
+from ..scan.axis import refuse_spread_time
 from .affine import affine
 from .layer import Layer, check_sizes, parameter_dtype, promoted
 from .lstm import uniform
@@ -105,4 +106,5 @@ class GRU(Layer[Array]):
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=self.u)
         self._check(state, resets, len(xs))
+        refuse_spread_time("the GRU", "each of its steps needs the whole result of the step before")
         return gru_scan(affine(self.u, self.b, xs), self.v, state, b_n=self.b_n, resets=resets)

@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import kv_scan
+from ..scan.axis import time_axis
 from .layer import Layer, check_sizes, head_size, parameter_dtype, promoted
 
 
@@ -104,5 +105,5 @@ class LinearSelfAttention(Layer[Array]):
         v, k, q = (
             (xs @ w.reshape(-1, self.in_size).T).reshape(len(xs), *w.shape[:2]) for w in (self.w_v, self.w_k, self.w_q)
         )
-        state, out = kv_scan(q, k, v, state, resets=resets)
+        state, out = kv_scan(q, k, v, state, resets=resets, axis_name=time_axis())
         return state, jnp.sum(out, 1)

@@ -11,6 +11,7 @@ from jaxtyping import ArrayLike, Complex, Float, Inexact, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import linear_scan
+from ..scan.axis import of_last_part, time_axis
 from .gated_rnn import nu_of
 from .layer import Layer, check_sizes, parameter_dtype
 
@@ -198,12 +199,12 @@ class LRU(Layer[Array]):
         lam = self.lam
         wide, narrow = lam.real.dtype, xs.dtype
         start = lax.complex(*state.astype(wide))
-        h = linear_scan(lam, lax.complex(re.astype(wide), im.astype(wide)), start, resets=resets)
+        h = linear_scan(lam, lax.complex(re.astype(wide), im.astype(wide)), start, resets=resets, axis_name=time_axis())
         parts = jnp.concatenate([h.real.astype(narrow), h.imag.astype(narrow), u], 1)
         y = parts @ jnp.concatenate([self.c_re, -self.c_im, self.d], 1).T
-        last = jnp.concatenate([start[None], h])[-1]
+        last = h[-1] if len(h) else start
         ys = _glu(xs if self.gating == "in-skip" else y, self.w_out_m, y, self.w_out_x)
-        return jnp.stack([last.real, last.imag]).astype(state.dtype), ys
+        return of_last_part(jnp.stack([last.real, last.imag]).astype(state.dtype), time_axis()), ys
 
 
 def _glu(z: Array, w_m: Array, y: Array, w_x: Array) -> Array:

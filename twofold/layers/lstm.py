@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import LSTMState, lstm_scan
+from ..scan.axis import refuse_spread_time
 from .affine import affine
 from .layer import Layer, check_sizes, parameter_dtype, promoted
 
@@ -81,6 +82,7 @@ class LSTM(Layer[LSTMState]):
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=self.u)
         self._check(state, resets, len(xs))
+        refuse_spread_time("the LSTM", "each of its steps needs the whole result of the step before")
         return lstm_scan(affine(self.u, self.b, xs), self.v, state, resets=resets)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ..scan import SoftmaxState, softmax_scan
+from ..scan.axis import time_axis
 from .layer import Layer, check_sizes, parameter_dtype
 
 
@@ -36,5 +37,7 @@ class RunningMean(Layer[SoftmaxState]):
 
     def prefill(self, state, xs, *, resets=None):
         xs = self._tokens(xs, like=jnp.zeros((), self.dtype))
-        state, out = softmax_scan(jnp.zeros((len(xs), 1), xs.dtype), xs[:, None], state, resets=resets)
+        state, out = softmax_scan(
+            jnp.zeros((len(xs), 1), xs.dtype), xs[:, None], state, resets=resets, axis_name=time_axis()
+        )
         return state, out[:, 0]

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from ..errors import InputError
 from ..scan import causal_attention
+from ..scan.axis import refuse_spread_time
 from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
@@ -92,6 +93,9 @@ class CausalSelfAttention(Layer[KVCache]):
     def prefill(self, state, xs, *, resets=None):
         q, k, v = self._project(self._tokens(xs, like=self.w_v))
         self._check(state, resets, len(q))
+        refuse_spread_time(
+            "softmax attention", "each of its queries needs all keys; Aaren has a state of constant size"
+        )
         if len(q) == 0:
             return state, jnp.zeros((0, self.out_size), q.dtype)
         resets = jnp.zeros(len(q), bool) if resets is None else jnp.asarray(resets)

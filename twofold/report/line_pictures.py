@@ -82,3 +82,17 @@ def draw_streams(streams: dict[str, dict[str, Any]]) -> Figure:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(streams), frameon=False)
     return figure
+
+
+def draw_training_costs(lines: dict[str, list[dict[str, Any]]]) -> Figure:
+    """The increase of memory and the time of a training step against the length of its sequence, a line for each model."""
+    figure, axes = panels(1, 2, figsize=(8.8, 4.2))
+    quantities = {"increase_bytes": (2**20, "memory (MiB)"), "seconds": (1, "seconds a step")}
+    for ax, (key, (unit, ylabel)) in zip(axes[0], quantities.items(), strict=True):
+        for colour, (name, costs) in zip(("#1f5fa8", "#7fbf7b", "#c0392b"), lines.items(), strict=True):
+            tokens, values = ([cost[field] for cost in costs] for field in ("tokens", key))
+            ax.plot(tokens, np.divide(values, unit), color=colour, label=name, marker="o", markersize=4)
+        ax.set(xscale="log", yscale="log", xlabel="tokens in the sequence", ylabel=ylabel)
+        plain(ax)
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    return figure

@@ -1,6 +1,7 @@
 """Linear attention as a recurrence with a matrix for its state, computed chunk by chunk from matrix products."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from ._arguments import checked_resets, common_dtype
 from ._dispatch import choose
 from ._platform import Implementation, dispatch
 from ._varying import alike, tied
+from .axis import before_part, of_last_part
 
 CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
 
@@ -24,6 +26,7 @@ def kv_scan(
     state: Real[ArrayLike, "heads d_k d_v"] | None = None,
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
+    axis_name: str | None = None,
     implementation: Implementation = "auto",
 ) -> tuple[Float[Array, "heads d_k d_v"], Float[Array, "time heads d_v"]]:
     """Causal linear attention without a normaliser: o_t = sum_{s<=t} v_s <k_s, q_t> (paper A, section 2.1).
@@ -36,6 +39,8 @@ def kv_scan(
     - `v`: values, `(time, heads, d_v)`.
     - `state`: S_0, `(heads, d_k, d_v)`; zeros if not given.
     - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN or inf.
+    - `axis_name`: inside of `jax.shard_map`, the axis over which time is spread. Each device has a part of the tokens, in
+        the order of time, and gets their outputs. The states before and after are those of all tokens, on all devices.
     - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** the state after the last token, and the outputs `(time, heads, d_v)`.
@@ -62,12 +67,39 @@ def kv_scan(
     first = jnp.int32(0)  # the segment that the initial state belongs to
     q, k, v, state, resets, first = alike((q, k, v, state, checked_resets(resets, len(q)), first))
     chosen = choose(implementation, "kv_scan", q)
-    if resets is None or len(q) == 0:
-        return _scan(q, k, v, state, None, first, False, chosen)
-    segments = jnp.cumsum(resets, dtype=jnp.int32)
-    if chosen == "xla":
-        return _portable_packed(q, k, v, state, segments, first)
-    return _packed(chosen, q, k, v, state, segments, first)
+    segments = None if resets is None or len(q) == 0 else jnp.cumsum(resets, dtype=jnp.int32)
+    if axis_name is not None:
+        state = _before_part(k, v, state, segments, axis_name)
+    if segments is None:
+        state, out = _scan(q, k, v, state, None, first, False, chosen)
+    elif chosen == "xla":
+        state, out = _portable_packed(q, k, v, state, segments, first)
+    else:
+        state, out = _packed(chosen, q, k, v, state, segments, first)
+    return of_last_part(state, axis_name), out
+
+
+class _Part(NamedTuple):
+    """The state after tokens that nothing came before."""
+
+    state: Array
+    cut: Array
+    """Whether there is a reset among them, which nothing passes."""
+
+
+def _before_part(k, v, state, segments, axis_name):
+    """The state before the first token of this device."""
+    cut = jnp.zeros((), bool)
+    if segments is not None:
+        cut, ending = segments[-1] > 0, (segments == segments[-1])[:, None, None]
+        k, v = jnp.where(ending, k, 0), jnp.where(ending, v, 0)
+    parts = alike((_Part(state, jnp.zeros_like(cut)), _Part(jnp.einsum("thk,thv->hkv", k, v), cut)))
+    return before_part(_both, *parts, axis_name).state
+
+
+def _both(earlier: _Part, later: _Part) -> _Part:
+    """Two parts, one after the other."""
+    return _Part(later.state + jnp.where(later.cut, 0, earlier.state), earlier.cut | later.cut)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from ._dispatch import choose
 from ._loop import loop
 from ._platform import Implementation, dispatch
 from ._varying import alike
+from .axis import before_part
 
 
 def linear_scan(
@@ -24,6 +26,7 @@ def linear_scan(
     *,
     reverse: bool = False,
     resets: Bool[ArrayLike, " time"] | None = None,
+    axis_name: str | None = None,
     implementation: Implementation = "auto",
 ) -> Inexact[Array, "time *rest"]:
     """All states of h_t = a_t * h_{t-1} + b_t (elementwise), for t = 1..time.
@@ -39,6 +42,8 @@ def linear_scan(
     - `h0`: state before the first token, `rest`; zeros if not given.
     - `reverse`: run from the last token to the first: h_t = a_t * h_{t+1} + b_t.
     - `resets`: where true, the token meets a zero state: h_t = b_t. Nothing passes a reset, not even NaN or inf.
+    - `axis_name`: inside of `jax.shard_map`, the axis over which time is spread. Each device has a part of the tokens, in
+        the order of time, and gets their states. `h0` is the state before all tokens, the same on all devices.
     - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** `(time, *rest)`, every state in time order.
@@ -58,7 +63,41 @@ def linear_scan(
     _check_shapes(a, b, h0)
     resets = checked_resets(resets, len(b))
     a, b, h0, resets = alike((a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, h0, resets))
-    return _scan(a, b, h0, resets, reverse, choose(implementation, "linear_scan", b))
+    chosen = choose(implementation, "linear_scan", b)
+    if axis_name is not None:
+        h0 = _before_part(a, b, h0, resets, reverse, chosen, axis_name)
+    return _scan(a, b, h0, resets, reverse, chosen)
+
+
+class _Part(NamedTuple):
+    """What tokens do to the state before them: h becomes decay * h + added."""
+
+    decay: Array
+    added: Array
+    cut: Array
+    """Whether there is a reset, which nothing passes."""
+
+
+def _before_part(a, b, h0, resets, reverse, chosen, axis_name):
+    """The state before the first token of this device."""
+    if len(b) == 0:
+        return h0
+    end = 0 if reverse else -1
+    cut = jnp.zeros((), bool) if resets is None else jnp.any(resets)
+    added = _scan(a, b, jnp.zeros_like(h0), resets, reverse, chosen)[end]
+    if a.shape[0] == len(b):
+        decay = _scan(a, jnp.zeros_like(a), jnp.ones_like(a[0]), resets, reverse, chosen)[end]
+    else:
+        decay = a[0] ** len(b)
+    parts = alike((_Part(jnp.ones_like(decay), h0, jnp.zeros_like(cut)), _Part(decay, added, cut)))
+    return before_part(_both, *parts, axis_name, reverse).added
+
+
+def _both(earlier: _Part, later: _Part) -> _Part:
+    """What two parts do, one after the other."""
+    decay = jnp.where(later.cut, 0, earlier.decay * later.decay)
+    added = later.added + jnp.where(later.cut, 0, later.decay * earlier.added)
+    return _Part(decay, added, earlier.cut | later.cut)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))

@@ -15,6 +15,7 @@ from ._dispatch import choose
 from ._loop import loop
 from ._platform import Implementation, dispatch
 from ._varying import alike
+from .axis import before_part, of_last_part
 
 # Stands for "nothing seen yet": below every real score, yet finite, so that differences of maxima are never inf - inf.
 EMPTY = -1e30
@@ -69,6 +70,7 @@ def softmax_scan(
     state: SoftmaxState | None = None,
     *,
     resets: Bool[ArrayLike, " time"] | None = None,
+    axis_name: str | None = None,
     implementation: Implementation = "auto",
 ) -> tuple[SoftmaxState, Float[Array, "time heads dim"]]:
     """Prefix softmax attention: o_t = sum_{i<=t} exp(s_i) v_i / sum_{i<=t} exp(s_i), for every t (paper B, section 3.2).
@@ -80,6 +82,8 @@ def softmax_scan(
     - `values`: v_t, `(time, heads, dim)`.
     - `state`: what came before, from an earlier call; empty if not given.
     - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN.
+    - `axis_name`: inside of `jax.shard_map`, the axis over which time is spread. Each device has a part of the tokens, in
+        the order of time, and gets their outputs. The states before and after are those of all tokens, on all devices.
     - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** the state after the last token, and the outputs `(time, heads, dim)`.
@@ -99,7 +103,49 @@ def softmax_scan(
         )
     state = checked_state(state, values)
     scores, values, state, resets = alike((scores, values, state, checked_resets(resets, len(scores))))
-    return _scan(scores, values, state, resets, choose(implementation, "softmax_scan", scores))
+    chosen = choose(implementation, "softmax_scan", scores)
+    if axis_name is not None:
+        state = _before_part(scores, values, state, resets, chosen, axis_name)
+    state, out = _scan(scores, values, state, resets, chosen)
+    return of_last_part(state, axis_name), out
+
+
+class _Part(NamedTuple):
+    """The state after tokens that nothing came before."""
+
+    state: SoftmaxState
+    cut: Array
+    """Whether there is a reset among them, which nothing passes."""
+
+
+def _before_part(scores, values, state, resets, chosen, axis_name):
+    """The state before the first token of this device."""
+    cut = jnp.zeros((), bool) if resets is None else jnp.any(resets)
+    empty = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
+    own = _scan(scores, values, alike((empty, scores))[0], resets, chosen)[0]
+    parts = alike((_Part(state, jnp.zeros_like(cut)), _Part(own, cut)))
+    return before_part(_both, *parts, axis_name).state
+
+
+def _both(earlier: _Part, later: _Part) -> _Part:
+    """Two parts, one after the other."""
+    merged = _merged(earlier.state, later.state)
+    state = jax.tree.map(lambda own, both: jnp.where(later.cut, own, both), later.state, merged)
+    return _Part(state, earlier.cut | later.cut)
+
+
+def _merged(earlier: SoftmaxState, later: SoftmaxState) -> SoftmaxState:
+    """The state after the tokens of both."""
+    maximum = jnp.maximum(earlier.maximum, later.maximum)
+    faded, weight = jnp.exp(earlier.maximum - maximum), jnp.exp(later.maximum - maximum)
+    normaliser, c_rest = compensated_sum(
+        earlier.normaliser * faded, earlier.normaliser_rest * faded, later.normaliser * weight
+    )
+    divisor = jnp.where(normaliser == 0, 1, normaliser)
+    share = ((later.normaliser + later.normaliser_rest) * weight / divisor)[..., None]
+    move = share * (later.output + later.output_rest - earlier.output - earlier.output_rest)
+    output, o_rest = compensated_sum(earlier.output, earlier.output_rest, move)
+    return SoftmaxState(maximum, normaliser, output, c_rest + later.normaliser_rest * weight, o_rest)
 
 
 def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxState, Array, Array]:

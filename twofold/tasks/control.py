@@ -24,6 +24,8 @@ from .words import ActionWords
 
 EPISODES = 10
 """A policy is measured in this many episodes."""
+SHARES = (0.25, 0.5, 0.75, 1.0, 1.25)
+"""A policy is asked for these shares of the return, each in as many episodes."""
 CLONING_STEPS = 3000
 """Behaviour cloning is trained for this many steps."""
 VALIDATED = 256
@@ -102,6 +104,11 @@ class Control(Task[ControlSet]):
     def data_name(self) -> str:
         return f"{self.env}-{self.quality}" if self.dataset is None else self.dataset.strip("/.").replace("/", "-")
 
+    @property
+    def model_name(self) -> str:
+        whole = self.mixer == "softmax-attention" and self.context is None
+        return self.mixer + "-whole-episode" * whole + "-three-tokens" * (self.tokens == "three")
+
     def load(self) -> ControlSet:
         return load_control(self.dataset or dataset_id(self.env, self.quality), self.env)
 
@@ -177,16 +184,20 @@ class Control(Task[ControlSet]):
     def evaluate(self, model: Policy, data: ControlSet) -> Metrics:
         """Measure the returns of the policy, with their score and the steps of the episodes. The seeds are always the same.
 
-        The row "behaviour" has the episodes of the data. "behaviour cloning" is a multilayer perceptron that was trained to
-        give the action for the present observation. "random" takes any action.
+        The rows "test, asked for 25%", ... have the returns when the policy is asked for these shares of the return. The row
+        "behaviour" has the episodes of the data. "behaviour cloning" is a multilayer perceptron that was trained to give the
+        action for the present observation. "random" takes any action.
         """
-        own = rollout(*acting(model, EPISODES), self.env, asked=self._asked(data), seeds=range(EPISODES))
-        return {"test": _row(self.env, own, data)} | _baselines(
-            self.env, self.dataset or dataset_id(self.env, self.quality)
-        )
-
-    def _asked(self, data: ControlSet) -> float:
-        return float(data.episodes.returns.max()) if self.asked is None else self.asked
+        asked = float(data.episodes.returns.max()) if self.asked is None else self.asked
+        robots = EPISODES * len(SHARES)
+        each = asked * np.repeat(SHARES, EPISODES)
+        done = rollout(*acting(model, robots), self.env, asked=each, seeds=[*range(EPISODES)] * len(SHARES))
+        rows = {
+            f"test, asked for {share:.0%}": {"asked": asked * share} | _row(self.env, Rollout(*of_share), data)
+            for share, of_share in zip(SHARES, np.split(np.array(done), len(SHARES), axis=1), strict=True)
+        }
+        test = {name: value for name, value in rows["test, asked for 100%"].items() if name != "asked"}
+        return {"test": test} | rows | _baselines(self.env, self.dataset or dataset_id(self.env, self.quality))
 
     def example(self, data: ControlSet) -> Float[Array, "time in"]:
         return jnp.asarray(data.episodes.tokens[: data.episodes.lengths[0]])

@@ -22,15 +22,17 @@ class Rollout(NamedTuple):
     steps: Float[np.ndarray, " episodes"]
 
 
-def rollout(act: Act, state: Any, environment: str, *, asked: float, seeds: Sequence[int]) -> Rollout:
+def rollout(
+    act: Act, state: Any, environment: str, *, asked: float | Float[ArrayLike, " robots"], seeds: Sequence[int]
+) -> Rollout:
     """Let a policy act for one episode with each seed. All robots take their steps together.
 
     **Arguments:**
 
     - `act`, `state`: a policy, and its state before the first step. It reads the tokens of `twofold.models.Policy`.
     - `environment`: a name of `ENVIRONMENTS`.
-    - `asked`: the return that the policy is asked for. The tokens have what is left of it.
-    - `seeds`: the seeds of the environments.
+    - `asked`: the return that the policy is asked for, by all robots or by each. The tokens have what is left of it.
+    - `seeds`: the seeds of the environments, one for each robot.
 
     **Raises:** `InputError` if the environment cannot be made.
     """

@@ -17,7 +17,7 @@ Data = TypeVar("Data")
 
 Metrics = dict[str, dict[str, float]]
 """A table of metrics. Its rows say what is measured, and its columns are the metrics. The row "test" is the model on the test
-part. The other rows are there for comparison."""
+part. Rows whose names begin with "test, " or "train" are of the model, too. The other rows are there for comparison."""
 
 if TYPE_CHECKING:
     MixerName = str
@@ -100,6 +100,11 @@ class Task(abc.ABC, Generic[Data]):
     @abc.abstractmethod
     def data_name(self) -> str:
         """A short name of the data, for folders and tables."""
+
+    @property
+    def model_name(self) -> str:
+        """A short name of the model, for folders and tables."""
+        return self.mixer
 
     @abc.abstractmethod
     def load(self) -> Data:

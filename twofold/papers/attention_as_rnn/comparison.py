@@ -52,6 +52,7 @@ class Cell:
     task: str
     data: str
     mixer: str
+    """The name of the model. It is that of its mixer, unless the task has several models of a mixer."""
     parameters: int
     """The number of parameters of one model; 0 if all seeds diverged."""
     seconds: float
@@ -72,12 +73,15 @@ def reproduce(
     tasks: Sequence[Task],
     *,
     mixers: Sequence[str] = tuple(MIXERS),
+    others: Sequence[Task] = (),
     seeds: int = 3,
     out: Path | str,
     where: Workers = Workers(),  # noqa: B008
     progress: bool = True,
 ) -> list[Cell]:
     """Train every mixer on every task with several seeds, and write settings.json and settings.md to `out`.
+
+    `others` are further models to compare with these. Each is a task with its mixer, on the data of one of `tasks`.
 
     Each cell is kept in a folder of its own once it is done, and training within a cell is checkpointed. So a run that was
     stopped is continued. `where` says where the cells run. A cell that fails is left out.
@@ -87,12 +91,13 @@ def reproduce(
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; it must be at least 1")
     out = Path(out).absolute()
-    jobs = [_job(dataclasses.replace(task, mixer=mixer), out, seeds) for task in tasks for mixer in mixers]
+    all_tasks = [dataclasses.replace(task, mixer=mixer) for task in tasks for mixer in mixers] + list(others)
+    jobs = [_job(task, out, seeds) for task in all_tasks]
     done = sweep(jobs, where, progress=progress)
     cells = [Cell(**result) for result in done if result is not None]
     results = {
         "seeds": seeds,
-        "tasks": [task.as_json() | {"mixer": list(mixers)} for task in tasks],
+        "tasks": [task.as_json() | {"mixer": list(mixers)} for task in tasks] + [task.as_json() for task in others],
         "verdicts": [
             {"task": task.name, "data": task.data_name, "metric": metric}
             | {"verdict": verdict_of(_of(cells, task), metric, better)}
@@ -112,9 +117,9 @@ def _of(cells: Sequence[Cell], task: Task) -> list[Cell]:
 
 
 def _job(task: Task, out: Path, seeds: int) -> SweepCell:
-    folder = out / task.name / f"{task.data_name}-{task.mixer}"
+    folder = out / task.name / f"{task.data_name}-{task.model_name}"
     settings = task.as_json() | {"seeds": seeds}
-    title = f"{task.mixer} on {task.data_name}"
+    title = f"{task.model_name} on {task.data_name}"
     return SweepCell(title, folder / "cell.json", settings, partial(_trained, task, folder, seeds))
 
 
@@ -124,7 +129,7 @@ def _trained(task: Task, folder: Path, seeds: int) -> dict[str, Any]:
     except FloatingPointError:  # that a mixer is not stable here is a result, too
         figures = {"parameters": 0, "seconds": 0.0, "metrics": [], "kept at step": [], "streaming error": []}
     measured = ("parameters", "seconds", "metrics", "kept at step", "streaming error")
-    return dataclasses.asdict(Cell(task.name, task.data_name, task.mixer, *(figures[name] for name in measured)))
+    return dataclasses.asdict(Cell(task.name, task.data_name, task.model_name, *(figures[name] for name in measured)))
 
 
 def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
@@ -154,7 +159,7 @@ def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]
     for cell in cells:
         shown = [_spread(cell.values(m)) for m in metrics] if cell.metrics else ["diverged"] * len(metrics)
         lines.append([cell.mixer, *shown, f"{cell.parameters:,}", f"{cell.seconds:.0f} s"])
-    others = [row for row in compared if row not in ("test", "train", "test, one stream")]
+    others = [row for row in compared if row not in ("test", "train") and not row.startswith("test, ")]
     for row in others:
         values = compared[row]
         lines.append([row, *(f"{values[m]:.4g}" if m in values else "" for m in metrics), "", ""])

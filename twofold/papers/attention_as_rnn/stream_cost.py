@@ -77,12 +77,12 @@ def measure(job: Job) -> Iterator[Cost]:
     """
     block = job.block()
     parameters = count_parameters(block)
-    model_bytes = _resident()
+    model_bytes = resident_bytes()
     tokens = np.random.default_rng(0).standard_normal((1000, job.width), np.float32)
     begin = jax.jit(lambda: _first_state(block)).lower().compile()
     program = jax.jit(lambda state, x: block.step(state, x), donate_argnums=0)
     step = program.lower(jax.eval_shape(block.init_state), tokens[0]).compile()
-    memory = model_bytes, _resident(), _status("VmHWM")
+    memory = model_bytes, resident_bytes(), peak_bytes()
     state = begin()
     jax.block_until_ready(state)
     _trim()
@@ -100,12 +100,12 @@ def measure(job: Job) -> Iterator[Cost]:
     start = time.perf_counter()
     if job.mixer == TRANSFORMER:
         each = np.diff([start, *map(push, range(TIMED))])
-        yield Cost(job.tokens[-1], *known, _status("VmHWM"), float(np.median(each)))
+        yield Cost(job.tokens[-1], *known, peak_bytes(), float(np.median(each)))
         return
     for count in range(1, job.tokens[-1] + 1):
         now = push(count)
         if count in job.tokens:
-            yield Cost(count, *known, _status("VmHWM"), now - start)
+            yield Cost(count, *known, peak_bytes(), now - start)
 
 
 def _first_state(block: Block):
@@ -117,9 +117,15 @@ def _first_state(block: Block):
     return KVCache(keys, values, state.position, jnp.full_like(state.length, len(keys)))
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
+    """The resident memory of this process, after what was freed went back to the system."""
     _trim()
     return _status("VmRSS")
+
+
+def peak_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    return _status("VmHWM")
 
 
 def _trim() -> None:
