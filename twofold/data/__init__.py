@@ -7,6 +7,7 @@ from .event_files import load_events
 from .event_sequences import EventSequences, EventSet, Recording
 from .flights import load_flights
 from .minari_sets import ControlSet, Episodes, load_control
+from .observations import Series
 from .point_processes import Forecasts, Hawkes, PointProcess, Sinusoidal
 from .uea import LabelledSet, Sequences, load_labelled
 
@@ -21,6 +22,7 @@ __all__ = [
     "PointProcess",
     "Recording",
     "Sequences",
+    "Series",
     "Sinusoidal",
     "load_control",
     "load_events",

@@ -77,7 +77,8 @@ def load_labelled(dataset: str) -> LabelledSet:
             f"{test_file} has {test[0].shape[1]} dimensions, and {train_file.name} has {features}; they must agree"
         )
     name = train_file.name.removesuffix("_TRAIN.ts")
-    return LabelledSet(name, _padded(train, train_labels, labels), _padded(test, test_labels, labels), labels)
+    targets = [np.array([labels.index(label) for label in names]) for names in (train_labels, test_labels)]
+    return LabelledSet(name, padded(train, targets[0]), padded(test, targets[1]), labels)
 
 
 def _files(dataset: str) -> tuple[Path, Path]:
@@ -163,9 +164,10 @@ def _header(file: Path) -> dict[str, str]:
     return header
 
 
-def _padded(sequences: list[np.ndarray], names: list[str], labels: tuple[str, ...]) -> Sequences:
+def padded(sequences: list[np.ndarray], targets: Int[np.ndarray, " sequences"]) -> Sequences:
+    """The sequences, each `(time, features)`, in one array."""
     lengths = np.array([len(x) for x in sequences])
     tokens = np.zeros((len(sequences), lengths.max(), sequences[0].shape[1]), np.float32)
     for row, x in zip(tokens, sequences, strict=True):
         row[: len(x)] = x
-    return Sequences(tokens, lengths, np.array([labels.index(name) for name in names]))
+    return Sequences(tokens, lengths, targets)

@@ -1,5 +1,7 @@
 """Save a model to a folder, and load it again, alone or with the state of a stream."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,18 @@ def load(path: Path | str) -> Layer:
     return load_with_state(path)[0]
 
 
+def fingerprint(model: Layer) -> str:
+    """A checksum of the structure and the weights of a model: 64 letters, which are the same in every process.
+
+    **Raises:** `InputError` if the model holds something that twofold does not have, such as a mixer of your own.
+    """
+    description, arrays = described(model)
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
 def save_with_state(path: Path | str, model: Layer, state: dict[str, np.ndarray] | None) -> None:
     """As `save`. The named arrays of a state go into the file `state.safetensors`."""
     description, arrays = described(model)
@@ -49,6 +63,23 @@ def load_with_state(path: Path | str) -> tuple[Layer, dict[str, np.ndarray] | No
         return built(config["model"], arrays[MODEL]), arrays.get(STATE)
     except (InputError, RecursionError) as error:
         raise InputError(f"{folder / CONFIG} and {MODEL} do not make a model: {error}") from error
+
+
+def packed(model: Layer) -> dict[str, bytes]:
+    """A model as bytes: its description as JSON, and its arrays as safetensors, by the names of their files.
+
+    **Raises:** `InputError` as `save`.
+    """
+    description, arrays = described(model)
+    return {CONFIG: json.dumps(description).encode(), MODEL: to_bytes(arrays)}
+
+
+def unpacked(files: dict[str, bytes]) -> Layer:
+    """The model that `packed` made bytes of. No code from them runs.
+
+    **Raises:** `InputError` if they make no model.
+    """
+    return built(json.loads(files[CONFIG]), from_bytes(files[MODEL]))
 
 
 def _arrays(file: Path, data: bytes) -> dict[str, np.ndarray]:

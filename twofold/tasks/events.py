@@ -23,6 +23,7 @@ from ..models.next_event import NextEvent, next_event
 from ..train.mesh import over_batch
 from .matched import matched_model
 from .task import Metrics, Task
+from .words import EventWords
 
 PROCESSES: dict[str, PointProcess] = {
     "hawkes": Hawkes(
@@ -152,6 +153,9 @@ class Events(Task[EventSet]):
         gap = _typical_gap(data.train)
         is_mean = np.arange(model.out_size) // model.components == 1
         return Rescaled(model, in_scale=np.array([gap, 1.0]), out_mean=np.where(is_mean, np.log(gap), 0.0))
+
+    def words(self, data):
+        return EventWords(("gap", "mark"), data.marks, data.unit)
 
     def evaluate(self, model, data):
         """Measure the model on the test part. The row "test" has its metrics.

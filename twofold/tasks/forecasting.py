@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -11,22 +11,21 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..data.observations import Series
 from ..errors import InputError
 from ..layers import Rescaled
 from ..models import Forecaster
 from ..train.mesh import over_rows
 from .matched import matched_model
 from .task import Metrics, Task
-
-if TYPE_CHECKING:
-    from ..data.series import Series
+from .words import ForecastWords
 
 HORIZONS = (96, 192, 336, 720)
 """The horizons that the literature compares forecasters at."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Forecasting(Task["Series"]):
+class Forecasting(Task[Series]):
     """What comes next in a series? The next `horizon` values are forecast after every observation.
 
     The first 70% of the series are for training, the next 10% for validation, and the last 20% are the test part. All parts
@@ -77,7 +76,7 @@ class Forecasting(Task["Series"]):
     def data_name(self) -> str:
         return f"{self.dataset if self.csv is None else Path(self.csv).stem}-{self.horizon}"
 
-    def load(self) -> "Series":
+    def load(self) -> Series:
         from ..data import series  # imported here, because it needs pandas
 
         if self.csv is not None:
@@ -88,26 +87,31 @@ class Forecasting(Task["Series"]):
             raise InputError(
                 f"unknown dataset {self.dataset!r}; it must be one of {', '.join(series.SHIPPED)}, or give a file with --csv"
             )
-        train_end, test_start, end = _parts(data)
-        parts = {
-            "training": train_end - self._lookback(data.season),
-            "validation": test_start - train_end,
-            "test": end - test_start,
-        }
+        self.check_length(data)
+        return data
+
+    def check_length(self, data: Series) -> None:
+        """Check that each part of the data has as many observations as the settings need.
+
+        **Raises:** `InputError` that says how long the horizon can be.
+        """
+        (train_end, test_start, end), lookback = _parts(data), self._lookback(data.season)
+        parts = {"training": train_end - lookback, "validation": test_start - train_end}
+        if data.tested:
+            parts["test"] = end - test_start
         for part, length in parts.items():
             if length < self.horizon:
-                of = " after the first look-back" if part == "training" else ""
+                of = f" after the first look-back of {lookback}" if part == "training" else ""
                 raise InputError(
                     f"horizon is {self.horizon}, and the {part} part of {data.name} has {max(length, 0)}"
                     f" observations{of}; the horizon can be {max(min(parts.values()), 0)} at most"
                 )
-        return data
 
     def _lookback(self, season: int) -> int:
         """How many observations a forecast is made from: those that are only remembered, and those that the mixer reads."""
         return max(self.patch, season) - 1 + self.context
 
-    def arrays(self, data: "Series") -> dict[str, Array]:
+    def arrays(self, data: Series) -> dict[str, Array]:
         mean, scale = _statistics(data)
         standardised = jnp.asarray((data.values - mean) / scale, jnp.float32)
         train_end, test_start, _ = _parts(data)
@@ -116,7 +120,7 @@ class Forecasting(Task["Series"]):
             "validation": standardised[:, train_end - self._lookback(data.season) : test_start],
         }
 
-    def model(self, data: "Series", key: PRNGKeyArray) -> Forecaster:
+    def model(self, data: Series, key: PRNGKeyArray) -> Forecaster:
         inner = matched_model(
             self.patch * data.variates + data.values.shape[2] - data.variates,
             self.horizon * len(data.targets),
@@ -156,13 +160,17 @@ class Forecasting(Task["Series"]):
         last = np.array([self.context - 1])
         return jnp.mean(jnp.abs(_errors(model, series, places[::every], starts[::every], last, lookback)))
 
-    def deployed(self, model: Forecaster, data: "Series") -> Rescaled:
+    def deployed(self, model: Forecaster, data: Series) -> Rescaled:
         mean, scale = _statistics(data)
         targets = list(data.targets)
         out = {"out_mean": mean[targets], "out_scale": scale[targets]}
         return Rescaled(model, in_mean=mean, in_scale=scale, **{k: np.tile(x, self.horizon) for k, x in out.items()})
 
-    def evaluate(self, model: Rescaled, data: "Series") -> Metrics:
+    def words(self, data: Series) -> ForecastWords:
+        targets = tuple(data.columns[i] for i in data.targets)
+        return ForecastWords(data.columns, targets, self.horizon, data.step)
+
+    def evaluate(self, model: Rescaled, data: Series) -> Metrics:
         """Measure the MSE and the MAE over all windows of the test part, in standardised units.
 
         In the row "test", the mixer starts from a fresh state for each window, and reads its context. In the row "test, one
@@ -184,18 +192,18 @@ class Forecasting(Task["Series"]):
             rows[name] = _naive_errors(targets, test_start, self.horizon, season)
         return rows
 
-    def example(self, data: "Series") -> Float[Array, "time in"]:
+    def example(self, data: Series) -> Float[Array, "time in"]:
         start = _parts(data)[1]
         return jnp.asarray(data.values[0, start : start + 2 * self.context], jnp.float32)
 
 
-def _parts(data: "Series") -> tuple[int, int, int]:
+def _parts(data: Series) -> tuple[int, int, int]:
     """Where the training part ends, where the test part starts, and where the test part ends."""
     end = data.values.shape[1]
-    return int(0.7 * end), end - int(0.2 * end), end
+    return (int(0.7 * end), end - int(0.2 * end), end) if data.tested else (int(0.875 * end), end, end)
 
 
-def _statistics(data: "Series") -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
+def _statistics(data: Series) -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
     """The mean and the deviation of every feature over the training part of all places.
 
     They are 0 and 1 for covariates, which are not standardised. The deviation of a constant series counts as 1.

@@ -23,7 +23,7 @@ from .control import Control
 from .events import Events
 from .forecasting import Forecasting
 from .matched import count_parameters
-from .task import Metrics, Task
+from .task import Data, Metrics, Task
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecasting, Events, Classification, Control)}
 
@@ -52,8 +52,9 @@ def train(
 ) -> Run:
     """Train a model for a task, keep it in the folder `out`, and evaluate it. A run that was stopped is continued.
 
-    The folder has the settings (run.json), the losses (metrics.jsonl, curve.png) and the model (config.json,
-    model.safetensors). At the end the model is measured on the test part, once, and metrics.json is written.
+    The folder has the settings (run.json), the losses (metrics.jsonl, curve.png), the model (config.json,
+    model.safetensors), and what the model's numbers mean (words.json). At the end the model is measured on the test part,
+    once, and metrics.json is written.
 
     **Arguments:**
 
@@ -74,20 +75,16 @@ def train(
     if not chosen:
         raise InputError("seeds is empty; it must name at least one seed")
     config = task.as_json() | ({} if seeds is None else {"seeds": list(chosen)})
-    random = [jax.random.split(jax.random.key(seed)) for seed in chosen]
-    model_keys, train_keys = (jnp.stack(keys) for keys in zip(*random, strict=True))
-    models = eqx.filter_vmap(lambda key: task.model(data, key))(model_keys)
-    arrays = task.arrays(data)
+    begun = _begun(task, data, chosen)
     with open_run(out, config) as folder:
-        trained = _fitted(task, models, arrays, train_keys, folder, mesh, progress)
+        trained = _fitted(task, begun, folder, mesh, progress)
         draw_learning_curve(trained, folder / "curve.png", title=f"{task.name}: {task.mixer} on {task.data_name}")
-        deployed = [
-            None if failed else task.deployed(jax.tree.map(lambda x, i=i: x[i], trained.models), data)
-            for i, failed in enumerate(trained.failed)
-        ]
+        deployed = _deployed(task, data, trained)
         for seed, model in zip(chosen, deployed, strict=True):
             if model is not None:
-                save(folder if seeds is None else folder / f"seed-{seed}", model)
+                place = folder if seeds is None else folder / f"seed-{seed}"
+                save(place, model)
+                task.words(data).write(place)
         tables = [{} if model is None else task.evaluate(model, data) for model in deployed]
         figures = _figures(task, trained, deployed, tables, data) | {
             "diverged": [seed for seed, failed in zip(chosen, trained.failed, strict=True) if failed]
@@ -96,22 +93,53 @@ def train(
     return Run(deployed, tables, figures, data)
 
 
-def _fitted(
-    task: Task, models: Any, arrays: Any, keys: Array, folder: Path, mesh: Mesh | None, progress: bool
-) -> Trained:
+def train_on(task: Task[Data], data: Data) -> Layer:
+    """Train a model for a task on data that are at hand. Nothing is kept in files, and nothing is shown.
+
+    The model is for raw data. The seed of the task is used.
+
+    **Raises:** `InputError` for settings or data that cannot be used, and `FloatingPointError` if training diverges.
+    """
+    task.check()
+    return _deployed(task, data, _fitted(task, _begun(task, data, (task.seed,)), None, None, False))[0]
+
+
+class _Begun(NamedTuple):
+    """What training begins with: models with random weights, the arrays of the task, and the keys of the batches."""
+
+    models: Any
+    arrays: Any
+    keys: Array
+
+
+def _begun(task: Task[Data], data: Data, seeds: Sequence[int]) -> _Begun:
+    random = [jax.random.split(jax.random.key(seed)) for seed in seeds]
+    model_keys, train_keys = (jnp.stack(keys) for keys in zip(*random, strict=True))
+    return _Begun(eqx.filter_vmap(lambda key: task.model(data, key))(model_keys), task.arrays(data), train_keys)
+
+
+def _deployed(task: Task[Data], data: Data, trained: Trained) -> list[Any]:
+    """The model of each seed for raw data, or None for a seed whose training diverged."""
+    return [
+        None if failed else task.deployed(jax.tree.map(lambda x, i=i: x[i], trained.models), data)
+        for i, failed in enumerate(trained.failed)
+    ]
+
+
+def _fitted(task: Task, begun: _Begun, folder: Path | None, mesh: Mesh | None, progress: bool) -> Trained:
     return fit(
         task.loss,
-        models,
-        arrays,
+        begun.models,
+        begun.arrays,
         optimiser=task.optimiser(),
         steps=task.steps,
-        key=keys,
+        key=begun.keys,
         shared_data=True,
         records=task.measurements,
         validation=task.validation,
         patience=task.patience,
-        log=folder / "metrics.jsonl",
-        checkpoint=folder / "checkpoint",
+        log=None if folder is None else folder / "metrics.jsonl",
+        checkpoint=None if folder is None else folder / "checkpoint",
         mesh=mesh,
         title=f"{task.mixer} on {task.data_name}",
         progress=progress,
