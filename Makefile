@@ -45,11 +45,11 @@ release: .venv/bin/python
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,control,dev]'
+	$(INSTALL) -e '.[tasks,sweep,control,onnx,dev]' ./edge
 	touch $@
 
 .venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,control,dev,bench]'
+	$(INSTALL) -e '.[tasks,sweep,control,onnx,dev,bench]' ./edge
 	touch $@
 
 .venv/bin/python:
