@@ -17,17 +17,18 @@ PUBLIC = {
         lstm_scan softmax_fold softmax_scan""",
     "twofold.layers": """Aaren Block CausalSelfAttention GRU GatedRNN KVCache LRU LSTM Layer LinearSelfAttention MIXERS Mixer
         Rescaled RunningMean Stack""",
-    "twofold.models": """BareModel EventModel Forecaster ForecasterState Policy SequenceModel event_features
-        policy_features""",
+    "twofold.models": """BareModel EventModel Forecaster ForecasterState Policy SequenceModel TimedEvents
+        event_features policy_features""",
     "twofold.convert": """Converted FORMS to_gated_rnn to_gru to_lru to_lstm""",
     "twofold.discover": """Discovery Finetuned NearestAttention Pruned Removal Roles Scores collected decompile finetune
         instantaneous_polynomials monomials nearest_attention neuron_roles normalise polynomial_distance prune scores
         shrink""",
     "twofold.data": """ControlSet Episodes EventSequences EventSet Forecasts Hawkes LabelledSet PointProcess Recording Sequences
         Sinusoidal load_control load_events load_flights load_labelled""",
-    "twofold.deploy": """Stream""",
+    "twofold.deploy": """KeyedStream Store Stream""",
     "twofold.train": """Checkpoint Trained fit kept""",
-    "twofold.tasks": """Batch Classification Control Events Forecasting Run TASKS Task Windows evaluate_run train""",
+    "twofold.tasks": """ActionWords Batch ClassWords Classification Control EventWords Events ForecastWords Forecasting Run
+        TASKS Task Windows Words evaluate_run train""",
 }
 """The names of each public package. A change here is a change of the interface: tell it in CHANGELOG.md."""
 PACKAGES = {name: importlib.import_module(name) for name in PUBLIC}

@@ -154,6 +154,60 @@ class Evaluate:
 
 
 @dataclasses.dataclass
+class Stream:
+    """Answer a stream of records with a trained run: a line in, a line out, as soon as the answer is known.
+
+    Every key has a state of its own. A record has the features of a token by their names, as words.json in the folder of the
+    run lists them. Events have `time` and `mark`, and forecasts may have a `date`. An answer has the number of its line, the
+    key, and what the model says, in the words of the task.
+
+    With --store, the command can be stopped or killed at any moment, and the same command goes on. If --input and --output
+    are files, no answer is then missing, and none is there twice. To a pipe, the answers since the last commit are written
+    again, with the numbers that they had before.
+
+    Examples: twofold stream runs/demand --input demand.ndjson --key house |
+    twofold stream runs/flights --input flights.csv --format csv --key origin --output answers.ndjson --store flights.sqlite |
+    mosquitto_sub -t sensors | twofold stream runs/sensors --key sensor | mosquitto_pub -t answers -l
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The folder of the run."""
+    input: Path | None = None
+    """The file that is read. If not given, it is standard input."""
+    output: Path | None = None
+    """The file for the answers. If not given, it is standard output."""
+    key: str | None = None
+    """The field that says which state a record belongs to. If not given, all records share one state."""
+    format: Literal["ndjson", "csv"] = "ndjson"
+    """What a line is: an object of JSON, or a row of a CSV file whose first line has the names."""
+    follow: bool = False
+    """At the end of the file, wait for more."""
+    store: Path | None = None
+    """The SQLite database for the states, and for the positions in the input and the output. If not given, nothing is kept."""
+    every: int = 10_000
+    """States and positions are committed after so many lines, ..."""
+    seconds: float = 1.0
+    """... after so many seconds, at the end, and when the process is asked to end."""
+    on_error: Literal["skip", "stop"] = "skip"
+    """A bad line is reported with its number. Then it is skipped, or it ends the run."""
+    max_keys: int = 4096
+    """The most states that are in memory. Others are in the database, or in a temporary file."""
+    warm: int = 0
+    """Keep so many of the last tokens of each key in the store. If the store has such tokens, another model may go on: it
+    reads them first."""
+    max_line: int = 1 << 20
+    """A line of more bytes is a bad line."""
+
+    def run(self, console: Console) -> None:
+        from .deploy.pipeline import Pipeline
+        from .deploy.service import Settings
+
+        keep_compiled()
+        values = dict(vars(self))
+        Pipeline(Settings(values.pop("folder"), longest=values.pop("max_line"), **values)).run()
+
+
+@dataclasses.dataclass
 class Data:
     """Make data sets: episodes of a robot in Minari's folder, which are medium, medium-replay and medium-expert.
 
@@ -224,6 +278,7 @@ Command = (
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Stream, tyro.conf.subcommand("stream")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )

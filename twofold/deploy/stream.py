@@ -17,6 +17,7 @@ from ..layers import Layer
 from ..layers.layer import dtype_of
 from ..saving import load_with_state, named_leaves, save_with_state, with_named_leaves
 from ..saving.folder import STATE
+from .tokens import Tokens
 
 LARGEST_BLOCK = 1024
 """The most tokens that `push_many` gives to the model at once."""
@@ -38,8 +39,7 @@ class Stream:
     def __init__(self, model: Layer):
         """A stream that has read no tokens. The first `push` compiles the step of the model."""
         self.model = model
-        self._size, self._reads_marks = model.in_size, model.reads == "marks"
-        self._dtype = jnp.result_type(float)
+        self._takes = Tokens(model)
         # The parameters are constants of the compiled step, which halves the cost of a call. The state is updated in place.
         self._step = jax.jit(lambda state, x: model.step(state, x), donate_argnums=0)
         self._prefill = jax.jit(lambda state, xs: model.prefill(state, xs), donate_argnums=0)
@@ -67,7 +67,7 @@ class Stream:
         forked after the stream was made, and if the state was lost in a step that failed.
         """
         self._check_process()
-        x = self._checked(x)
+        x = self._takes.checked(x, before=self.tokens)
         with self._lock:
             return self._read(self._step, x, 1)
 
@@ -81,7 +81,7 @@ class Stream:
         **Raises:** as `push`. A token that cannot be read leaves the stream as it was.
         """
         self._check_process()
-        xs = self._checked(xs, many=True)
+        xs = self._takes.checked(xs, many=True, before=self.tokens)
         ys, start = [np.zeros((0, self.model.out_size), dtype_of(self.model))], 0
         with self._lock:
             while start < len(xs):
@@ -163,28 +163,3 @@ class Stream:
     def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise RuntimeError("this process was forked after the stream was made; start it with the method 'spawn'")
-
-    def _checked(self, x, many: bool = False) -> np.ndarray:
-        """One token, or many of them, as an array that the model reads."""
-        x = np.asarray(x)
-        if self._reads_marks:
-            if x.ndim != many or (x.dtype.kind not in "iu" and x.size) or not np.all((x >= 0) & (x < self._size)):
-                takes = "integers" if many else "one integer"
-                given = "tokens are" if many else "token is"
-                raise InputError(f"the {given} {x!r}; this model takes {takes} from 0 to {self._size - 1}")
-            return x.astype(int)
-        if x.ndim != 1 + many or x.shape[-1] != self._size or x.dtype.kind not in "fiu":
-            takes = (
-                f"tokens of {self._size} numbers, (time, {self._size})"
-                if many
-                else f"{self._size} numbers, ({self._size},)"
-            )
-            given = "tokens have" if many else "token has"
-            raise InputError(f"the {given} shape {x.shape} and dtype {x.dtype}; this model takes {takes}")
-        finite = np.isfinite(x)
-        if np.count_nonzero(finite) < finite.size:  # `finite.all()` would take a tenth of the time of a step
-            *row, feature = map(int, np.argwhere(~finite)[0])
-            raise InputError(
-                f"feature {feature} of token {self.tokens + sum(row)} is {x[*row, feature]}; all features must be finite numbers"
-            )
-        return x.astype(self._dtype)  # always the same dtype, so that the step is compiled only once

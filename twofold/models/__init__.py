@@ -5,6 +5,7 @@ from .event_model import EventModel, event_features
 from .forecaster import Forecaster, ForecasterState
 from .policy import Policy, policy_features
 from .sequence_model import SequenceModel
+from .timed_events import TimedEvents
 
 __all__ = [
     "BareModel",
@@ -13,6 +14,7 @@ __all__ = [
     "ForecasterState",
     "Policy",
     "SequenceModel",
+    "TimedEvents",
     "event_features",
     "policy_features",
 ]

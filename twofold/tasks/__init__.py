@@ -6,17 +6,23 @@ from .events import Batch, Events
 from .forecasting import Forecasting
 from .run import TASKS, Run, evaluate_run, train
 from .task import Task
+from .words import ActionWords, ClassWords, EventWords, ForecastWords, Words
 
 __all__ = [
     "TASKS",
+    "ActionWords",
     "Batch",
+    "ClassWords",
     "Classification",
     "Control",
+    "EventWords",
     "Events",
+    "ForecastWords",
     "Forecasting",
     "Run",
     "Task",
     "Windows",
+    "Words",
     "evaluate_run",
     "train",
 ]

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..models import SequenceModel
 from .matched import matched_model
 from .task import Metrics, Task
+from .words import ClassWords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,11 @@ class Classification(Task[LabelledSet]):
 
     def deployed(self, model: SequenceModel, data: LabelledSet) -> SequenceModel:
         return model.with_scaled_input(*_statistics(self._split(data)["train"]))
+
+    def words(self, data: LabelledSet) -> ClassWords:
+        """The features have no names in the files. So they are feature_0, feature_1, ..."""
+        features = data.train.tokens.shape[2]
+        return ClassWords(tuple(f"feature_{i}" for i in range(features)), data.labels)
 
     def evaluate(self, model: SequenceModel, data: LabelledSet) -> Metrics:
         """Measure the accuracy and the cross-entropy (in nats) on the published training and test sets."""

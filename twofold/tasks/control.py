@@ -20,6 +20,7 @@ from ..train import fit
 from .matched import matched_model
 from .rollout import Act, Rollout, acting, rollout
 from .task import Metrics, Task
+from .words import ActionWords
 
 EPISODES = 10
 """A policy is measured in this many episodes."""
@@ -165,6 +166,13 @@ class Control(Task[ControlSet]):
 
     def deployed(self, model: Policy, data: ControlSet) -> Policy:
         return model
+
+    def words(self, data: ControlSet) -> ActionWords:
+        """Observations and actions have no names in Minari. So they are observation_0, ... and previous_action_0, ..."""
+        observations = [f"observation_{i}" for i in range(data.episodes.observations.shape[1])]
+        actions = [f"previous_action_{i}" for i in range(len(data.low))]
+        low, high = (tuple(map(float, bound)) for bound in (data.low, data.high))
+        return ActionWords(("return_to_go", *observations, *actions), low, high)
 
     def evaluate(self, model: Policy, data: ControlSet) -> Metrics:
         """Measure the returns of the policy, with their score and the steps of the episodes. The seeds are always the same.

@@ -22,6 +22,7 @@ from ..models import EventModel, event_features
 from ..models.next_event import NextEvent, next_event
 from .matched import matched_model
 from .task import Metrics, Task
+from .words import EventWords
 
 PROCESSES: dict[str, PointProcess] = {
     "hawkes": Hawkes(
@@ -151,6 +152,9 @@ class Events(Task[EventSet]):
         gap = _typical_gap(data.train)
         is_mean = np.arange(model.out_size) // model.components == 1
         return Rescaled(model, in_scale=np.array([gap, 1.0]), out_mean=np.where(is_mean, np.log(gap), 0.0))
+
+    def words(self, data):
+        return EventWords(("gap", "mark"), data.marks, data.unit)
 
     def evaluate(self, model, data):
         """Measure the model on the test part. The row "test" has its metrics.

@@ -16,6 +16,7 @@ from ..layers import Rescaled
 from ..models import Forecaster
 from .matched import matched_model
 from .task import Metrics, Task
+from .words import ForecastWords
 
 if TYPE_CHECKING:
     from ..data.series import Series
@@ -160,6 +161,10 @@ class Forecasting(Task["Series"]):
         targets = list(data.targets)
         out = {"out_mean": mean[targets], "out_scale": scale[targets]}
         return Rescaled(model, in_mean=mean, in_scale=scale, **{k: np.tile(x, self.horizon) for k, x in out.items()})
+
+    def words(self, data: "Series") -> ForecastWords:
+        targets = tuple(data.columns[i] for i in data.targets)
+        return ForecastWords(data.columns, targets, self.horizon, data.step)
 
     def evaluate(self, model: Rescaled, data: "Series") -> Metrics:
         """Measure the MSE and the MAE over all windows of the test part, in standardised units.

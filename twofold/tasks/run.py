@@ -44,8 +44,9 @@ class Run(NamedTuple):
 def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, progress: bool = True) -> Run:
     """Train a model for a task, keep it in the folder `out`, and evaluate it. A run that was stopped is continued.
 
-    The folder has the settings (run.json), the losses (metrics.jsonl, curve.png) and the model (config.json,
-    model.safetensors). At the end the model is measured on the test part, once, and metrics.json is written.
+    The folder has the settings (run.json), the losses (metrics.jsonl, curve.png), the model (config.json,
+    model.safetensors), and what the model's numbers mean (words.json). At the end the model is measured on the test part,
+    once, and metrics.json is written.
 
     **Arguments:**
 
@@ -78,7 +79,9 @@ def train(task: Task, out: Path | str, *, seeds: Sequence[int] | None = None, pr
         ]
         for seed, model in zip(chosen, deployed, strict=True):
             if model is not None:
-                save(folder if seeds is None else folder / f"seed-{seed}", model)
+                place = folder if seeds is None else folder / f"seed-{seed}"
+                save(place, model)
+                task.words(data).write(place)
         tables = [{} if model is None else task.evaluate(model, data) for model in deployed]
         figures = _figures(task, trained, deployed, tables, data) | {
             "diverged": [seed for seed, failed in zip(chosen, trained.failed, strict=True) if failed]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 from ..errors import InputError
 from ..layers import Layer
 from ..layers.mixers import MIXERS, mixer_named
+from .words import Words
 
 Data = TypeVar("Data")
 
@@ -126,6 +127,10 @@ class Task(abc.ABC, Generic[Data]):
     @abc.abstractmethod
     def deployed(self, model: Any, data: Data) -> Layer:
         """Make a model for raw data from the trained one. Its tokens and its answers are in the units of the data."""
+
+    @abc.abstractmethod
+    def words(self, data: Data) -> Words:
+        """What the tokens and the answers of a deployed model mean. A run keeps them beside its model."""
 
     @abc.abstractmethod
     def evaluate(self, model: Any, data: Data) -> Metrics:

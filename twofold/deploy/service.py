@@ -1,0 +1,140 @@
+"""A trained run answers lines of text: their records become tokens, and outputs become answers."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import InputError
+from ..models import TimedEvents
+from ..saving import load
+from ..tasks.words import EventWords, Words
+from .keyed_stream import KeyedStream
+from .lines import Line
+from .records import Record
+from .store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How lines are read and answered. `twofold stream --help` explains the settings."""
+
+    run: Path
+    input: Path | None = None
+    output: Path | None = None
+    key: str | None = None
+    format: Literal["ndjson", "csv"] = "ndjson"
+    follow: bool = False
+    store: Path | None = None
+    every: int = 10_000
+    seconds: float = 1.0
+    on_error: Literal["skip", "stop"] = "skip"
+    max_keys: int = 4096
+    warm: int = 0
+    longest: int = 1 << 20
+
+    def check(self) -> None:
+        """**Raises:** `InputError` for a setting that cannot be used."""
+        for name, least in (("every", 1), ("max_keys", 1), ("warm", 0), ("longest", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not 0 <= self.seconds < float("inf"):
+            raise InputError(f"seconds is {self.seconds}; it must be a finite number, not negative")
+        if self.follow and self.input is None:
+            raise InputError("follow is for a file; name it with --input")
+        if self.warm and self.store is None:
+            raise InputError("warm is for a store, which keeps the last tokens; name it with --store")
+
+
+class Service:
+    """A model, the states of all keys, and the words that records and answers are in."""
+
+    def __init__(self, settings: Settings, complain: Callable[[str], None]):
+        """The service of a finished run.
+
+        **Arguments:**
+
+        - `settings`: the settings.
+        - `complain`: what is done with the sentence about a line that cannot be answered.
+
+        **Raises:** `InputError` for a folder that is no finished run, and for a store that cannot be used.
+        """
+        words, model = Words.read(settings.run), load(settings.run)
+        if isinstance(words, EventWords):
+            words, model = words.with_times(), TimedEvents(model)
+        self.words, self.settings, self.complain = words, settings, complain
+        self.store = Store(settings.store)
+        inputs = json.loads(json.dumps(words.as_json()))
+        known = self.store.note("words")
+        for name in ("task", "inputs", "marks"):
+            if known is not None and known.get(name) != inputs.get(name):
+                raise InputError(
+                    f"the store {settings.store} has the {name} {known.get(name)}, and the run {settings.run} has"
+                    f" {inputs.get(name)}; its states cannot be used, so take a new store"
+                )
+        self.store.take_note("words", inputs)
+        self.stream = KeyedStream(model, max_keys=settings.max_keys, store=self.store, warm=settings.warm)
+        self.answered = self.bad = 0
+
+    def answer(self, lines: list[Line], record_of: Callable[[bytes], Record]) -> tuple[bytes, int, InputError | None]:
+        """Answer some lines, in one batch.
+
+        **Returns:** the answers as lines of NDJSON, how many lines they are for, and the error of the next line if it is bad
+        and the settings say that it ends the run.
+
+        **Raises:** `InputError` if a line that ends the run was found too late: the states have then changed.
+        """
+        numbers, keys, tokens, records = [], [], [], []
+        ending, done = None, 0
+        for line in lines:
+            try:
+                if line.text is None:
+                    raise InputError(f"it has more than {self.settings.longest:,} bytes")
+                if line.text.strip():
+                    record = record_of(line.text)
+                    key, token = self._key(record), self.words.token(record)
+                    numbers.append(line.number)
+                    keys.append(key)
+                    tokens.append(token)
+                    records.append(record)
+            except InputError as error:
+                if self.settings.on_error == "stop":
+                    ending = InputError(f"line {line.number}: {error}")
+                    break
+                self._refuse(line.number, error)
+            done += 1
+        data = self._answers(numbers, keys, np.array(tokens), records) if tokens else b""
+        return data, done, ending
+
+    def _answers(self, numbers: list[int], keys: list[Any], tokens: np.ndarray, records: list[Record]) -> bytes:
+        ys = self.stream.push(keys, tokens)
+        rows = []
+        finite = np.isfinite(ys).all(1).tolist()
+        for number, key, answer, known in zip(numbers, keys, self.words.answers(ys, records), finite, strict=True):
+            if not known:
+                self._refuse(number, InputError("its numbers are so large that the answer is not finite"))
+                continue
+            named = {} if self.settings.key is None else {"key": key}
+            rows.append(json.dumps({"line": number, **named, **answer}, separators=(",", ":")) + "\n")
+        self.answered += len(rows)
+        return "".join(rows).encode()
+
+    def _key(self, record: Record) -> Any:
+        name = self.settings.key
+        if name is None:
+            return ""
+        if name not in record:
+            raise InputError(f"the field {name!r} is missing")
+        key = record[name]
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            raise InputError(f"{name} is {key!r:.80}; a key must be a string or an integer")
+        return key
+
+    def _refuse(self, number: int, error: InputError) -> None:
+        if self.settings.on_error == "stop":
+            raise InputError(f"line {number}: {error}") from error
+        self.bad += 1
+        self.complain(f"line {number}: {error}")
