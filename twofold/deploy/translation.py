@@ -45,7 +45,8 @@ class Graph:
     def __init__(self, batch_of: str):
         """An empty graph. The first dimension of its input `batch_of` is `BATCH`."""
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[tuple, onnx.TensorProto] = {}
+        self.constants: dict[str, np.ndarray] = {}
+        self._names: dict[tuple, str] = {}
         self._batch_of = batch_of
         self._numbers = itertools.count()
 
@@ -53,13 +54,14 @@ class Graph:
         """A constant tensor. Equal constants are stored once."""
         value = np.asarray(value)
         key = value.dtype.name, value.shape, value.tobytes()
-        if key not in self.constants:
-            self.constants[key] = numpy_helper.from_array(value, f"constant{len(self.constants)}")
-        return Tensor(self.constants[key].name, value.shape)
+        name = self._names.setdefault(key, f"constant{len(self._names)}")
+        self.constants[name] = value
+        return Tensor(name, value.shape)
 
     def is_false(self, x: Tensor) -> bool:
-        """Whether `x` is the constant False."""
-        return x == self.constant(np.False_)
+        """Whether `x` is a constant that is False everywhere."""
+        array = self.constants.get(x.name)
+        return array is not None and array.dtype == bool and not array.any()
 
     def integers(self, values: Sequence[int]) -> Tensor:
         """A list of integers, as operators take shapes and axes."""
@@ -82,6 +84,10 @@ class Graph:
     def reshaped(self, x: Tensor, shape: Sequence[int | str]) -> Tensor:
         if x.shape == tuple(shape):
             return x
+        if x.name in self.constants and BATCH not in shape:
+            return self.constant(self.constants[x.name].reshape(shape))
+        if 0 in shape:
+            return self.made(shape, "Reshape", x, self._sizes(shape), allowzero=1)
         return self.made(shape, "Reshape", x, self.integers([-1 if size == BATCH else size for size in shape]))
 
     def expanded(self, x: Tensor, shape: Sequence[int | str]) -> Tensor:
@@ -89,11 +95,12 @@ class Graph:
         if x.shape == tuple(shape):
             return x
         if BATCH not in shape or BATCH in x.shape:
-            sizes = self.integers([1 if size == BATCH else size for size in shape])
-        else:
-            parts = [self.batch() if size == BATCH else self.integers([size]) for size in shape]
-            sizes = self.made((len(shape),), "Concat", *parts, axis=0)
-        return self.made(shape, "Expand", x, sizes)
+            return self.made(shape, "Expand", x, self.integers([1 if size == BATCH else size for size in shape]))
+        return self.made(shape, "Expand", x, self._sizes(shape))
+
+    def _sizes(self, shape: Sequence[int | str]) -> Tensor:
+        parts = [self.batch() if size == BATCH else self.integers([size]) for size in shape]
+        return self.made((len(shape),), "Concat", *parts, axis=0)
 
     def used(self, outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
         """The nodes and the constants that the values with the names `outputs` are computed from."""
@@ -102,7 +109,8 @@ class Graph:
             if names.intersection(node.output):
                 nodes.append(node)
                 names.update(node.input)
-        return nodes[::-1], [constant for constant in self.constants.values() if constant.name in names]
+        constants = (numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in names)
+        return nodes[::-1], list(constants)
 
     def batch(self) -> Tensor:
         """The size of the batch, `(1,)`."""
@@ -398,20 +406,32 @@ def _dot_general(graph, equation, x, y):
 
 @rule("gather")
 def _gather(graph, equation, x, indices):
-    """Whole slices at given places: along one axis, or along one axis in each sequence of a batch."""
-    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    shape = shape_of(equation.outvars[0])
-    axes, batched = numbers.start_index_map, tuple(numbers.operand_batching_dims)
-    offsets = len(shape) - len(numbers.offset_dims)
-    whole = all(size == 1 if axis in (*axes, *batched) else str(size) == str(x.shape[axis]) for axis, size in enumerate(sizes))
-    if not whole or tuple(numbers.collapsed_slice_dims) != tuple(axes):
+    """Slices at given places, which are whole but for the axes of the places, where they have the size 1."""
+    numbers, sizes = equation.params["dimension_numbers"], tuple(map(_size, equation.params["slice_sizes"]))
+    shape, batched = shape_of(equation.outvars[0]), tuple(numbers.operand_batching_dims)
+    # A slice that is whole can only begin at 0.
+    places = [n for n, axis in enumerate(numbers.start_index_map) if sizes[axis] != x.shape[axis]]
+    places = places or [len(numbers.start_index_map) - 1]
+    axes = tuple(numbers.start_index_map[n] for n in places)
+    whole = all(size == (1 if axis in (*axes, *batched) else x.shape[axis]) for axis, size in enumerate(sizes))
+    kept = [axis for axis in range(len(sizes)) if axis not in (*numbers.collapsed_slice_dims, *batched)]
+    before = sum(axis < axes[0] for axis in kept)  # so many axes of slices come before those of the indices
+    free = len(shape) - len(kept) - len(batched)
+    expected = tuple(range(before)) + tuple(range(len(batched) + before + free, len(shape)))
+    if not whole or tuple(numbers.offset_dims) != expected or (before and len(axes) > 1):
         raise InputError("the model uses a gather of JAX that twofold cannot write in ONNX")
-    if len(axes) == 1 and not batched and numbers.offset_dims[: axes[0]] == tuple(range(axes[0])):
-        return graph.made(shape, "Gather", x, graph.reshaped(indices, indices.shape[:-1]), axis=axes[0])
-    if batched == tuple(range(len(batched))) and axes[0] == len(batched) and numbers.offset_dims == tuple(range(offsets, len(shape))):
+    indices = graph.made((*indices.shape[:-1], len(places)), "Gather", indices, graph.integers(places), axis=-1)
+    if equation.params["mode"] == jax.lax.GatherScatterMode.CLIP:
+        last = np.array([x.shape[axis] - 1 for axis in axes], equation.invars[1].aval.dtype)
+        indices = graph.elementwise("Max", graph.elementwise("Min", indices, graph.constant(last)), graph.constant(0 * last))
+    if len(axes) == 1 and not batched:
+        found = graph.made(shape, "Gather", x, graph.reshaped(indices, indices.shape[:-1]), axis=axes[0])
+    elif batched == tuple(range(len(batched))) and axes == tuple(range(len(batched), len(batched) + len(axes))):
         indices = graph.elementwise("Cast", indices, to=onnx.TensorProto.INT64)
-        return graph.made(shape, "GatherND", x, indices, batch_dims=len(batched))
-    raise InputError("the model uses a gather of JAX that twofold cannot write in ONNX")
+        found = graph.made(shape, "GatherND", x, indices, batch_dims=len(batched))
+    else:
+        raise InputError("the model uses a gather of JAX that twofold cannot write in ONNX")
+    return graph.reshaped(found._replace(shape=()), shape)  # with the axes of size 1 that slices have
 
 
 @rule("scatter")
@@ -433,12 +453,22 @@ def _product(graph, equation, x, y):
     return Pair(real, graph.elementwise("Add", graph.elementwise("Mul", x.re, y.im), graph.elementwise("Mul", x.im, y.re)))
 
 
+def _as_complex(graph, equation, x):
+    if isinstance(x, Pair):
+        return x
+    zero = np.zeros((), np.finfo(equation.outvars[0].aval.dtype).dtype)
+    return Pair(graph.elementwise("Cast", x, to=helper.np_dtype_to_tensor_dtype(zero.dtype)), graph.constant(zero))
+
+
 COMPLEX: dict[str, Callable[..., Value]] = {
     "add": lambda graph, equation, x, y: Pair(*(graph.elementwise("Add", *parts) for parts in zip(x, y, strict=True))),
     "complex": lambda graph, equation, re, im: Pair(re, im),
-    "convert_element_type": lambda graph, equation, x: Pair(x, graph.constant(np.zeros((), equation.invars[0].aval.dtype))),
+    "convert_element_type": _as_complex,
     "imag": lambda graph, equation, x: x.im,
     "mul": _product,
+    "ne": lambda graph, equation, x, y: graph.elementwise(
+        "Or", *(RULES["ne"](graph, equation, *parts)[0] for parts in zip(x, y, strict=True))
+    ),
     "real": lambda graph, equation, x: x.re,
 }
 """How primitives are written that compute with complex numbers."""

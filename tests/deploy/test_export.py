@@ -1,0 +1,1 @@
+"""The graph of a step is the step, for every layer and model."""
