@@ -56,6 +56,13 @@ class OnnxModel:
         *leaves, y = self._session.run(None, {**state, self._token: x})
         return dict(zip(state, leaves, strict=True)), y
 
+    def checked_state(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Raises `ValueError` for a state that does not belong to this model."""
+        forms, needed = ({name: (x.shape[1:], x.dtype) for name, x in each.items()} for each in (state, self.fresh(1)))
+        if forms != needed:
+            raise ValueError(f"the state has the arrays {forms}; this model needs {needed}")
+        return state
+
     def checked(self, x, axes: int) -> np.ndarray:
         """Tokens as the graph takes them, with so many axes before the features.
 

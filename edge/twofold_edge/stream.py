@@ -1,12 +1,12 @@
 """A model in an ONNX file on a stream. For each token that comes in, one output goes out."""
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .files import read_arrays, write_arrays
 from .model import OnnxModel
 
 
@@ -90,17 +90,18 @@ class OnnxStream:
         **Raises:** `OSError` if the file cannot be written.
         """
         state, tokens = self._now
-        write_arrays(path, {"model": np.frombuffer(self._model.content, np.uint8), "tokens": np.asarray(tokens), **state})
+        model = np.frombuffer(self._model.content, np.uint8)
+        write_arrays(path, {"model": model, "tokens": np.asarray(tokens), **state})
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int = 1) -> "OnnxStream":
         """Read the stream that `save` wrote to the file `path`. It continues exactly where it was.
 
-        **Raises:** `ValueError` if the file is damaged; `OSError` if it cannot be read.
+        **Raises:** `ValueError` if the file is not one of `save`, or is damaged; `OSError` if it cannot be read.
         """
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, needed=("model", "tokens"))
         stream = cls.__new__(cls)
         stream._start(OnnxModel(arrays.pop("model").tobytes(), threads))
         tokens = int(arrays.pop("tokens"))
-        stream._now = arrays, tokens
+        stream._now = stream._model.checked_state(arrays), tokens
         return stream

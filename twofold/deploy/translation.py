@@ -6,7 +6,7 @@ runs. A complex number is a pair of real tensors, because ONNX has hardly any op
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import numpy as np
@@ -63,7 +63,7 @@ class Graph:
         array = self.constants.get(x.name)
         return array is not None and array.dtype == bool and not array.any()
 
-    def integers(self, values: Sequence[int]) -> Tensor:
+    def integers(self, values: Sequence[SupportsIndex]) -> Tensor:
         """A list of integers, as operators take shapes and axes."""
         return self.constant(np.array(values, np.int64))
 
@@ -86,8 +86,6 @@ class Graph:
             return x
         if x.name in self.constants and BATCH not in shape:
             return self.constant(self.constants[x.name].reshape(shape))
-        if 0 in shape:
-            return self.made(shape, "Reshape", x, self._sizes(shape), allowzero=1)
         return self.made(shape, "Reshape", x, self.integers([-1 if size == BATCH else size for size in shape]))
 
     def expanded(self, x: Tensor, shape: Sequence[int | str]) -> Tensor:
@@ -95,12 +93,11 @@ class Graph:
         if x.shape == tuple(shape):
             return x
         if BATCH not in shape or BATCH in x.shape:
-            return self.made(shape, "Expand", x, self.integers([1 if size == BATCH else size for size in shape]))
-        return self.made(shape, "Expand", x, self._sizes(shape))
-
-    def _sizes(self, shape: Sequence[int | str]) -> Tensor:
-        parts = [self.batch() if size == BATCH else self.integers([size]) for size in shape]
-        return self.made((len(shape),), "Concat", *parts, axis=0)
+            sizes = self.integers([1 if size == BATCH else size for size in shape])
+        else:
+            parts = [self.batch() if size == BATCH else self.integers([size]) for size in shape]
+            sizes = self.made((len(shape),), "Concat", *parts, axis=0)
+        return self.made(shape, "Expand", x, sizes)
 
     def used(self, outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
         """The nodes and the constants that the values with the names `outputs` are computed from."""
@@ -137,6 +134,8 @@ class Graph:
             return self.call(inner, *inputs)
         if name == "scan" and params["length"] == 1:
             return self._one_turn(equation, inputs)
+        if any(0 in v.aval.shape for v in equation.outvars):
+            raise InputError("the model has a layer without neurons, which runtimes of ONNX cannot run")
         complex_inputs = any(isinstance(x, Pair) for x in inputs)
         if name in COMPLEX and (complex_inputs or name == "complex" or _is_complex(equation.outvars[0])):
             return [COMPLEX[name](self, equation, *inputs)]
@@ -177,7 +176,7 @@ def shape_of(atom) -> tuple[int | str, ...]:
 
 
 def _size(size) -> int | str:
-    return size if isinstance(size, int) else str(size)
+    return int(size) if isinstance(size, int | np.integer) else str(size)
 
 
 def _is_complex(atom) -> bool:
