@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import twofold
@@ -236,8 +237,17 @@ def test_a_run_is_trained_and_evaluated_again(task, trained, capsys, tmp_path, w
     assert _run("evaluate", str(folder)) == 0
     assert rows(capsys.readouterr().out) == rows(printed)
     assert "test" in " ".join(rows(printed))
-    assert _run("export", str(folder), "model.onnx", "--verify", "40") == 0
-    assert "Over 40 tokens, the answers of ONNX Runtime differ from those of JAX by" in capsys.readouterr().out
+
+
+def test_a_run_is_exported_and_verified(trained, capsys, tmp_path):
+    with jax.enable_x64(False):
+        trained("classification", "--out", "mine")
+        for form in ([], ["--prefill"]):
+            assert _run("export", "mine", "model.onnx", "--verify", "40", *form) == 0
+            assert "Over 40 tokens, the answers of ONNX Runtime differ from those of JAX by" in capsys.readouterr().out
+        assert _run("export", "mine", "model.pt") == 2
+    assert "its name must end in .onnx" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "model.onnx"]
 
 
 def test_damage_is_reported_and_other_settings_are_refused(trained, capsys, tmp_path):

@@ -16,7 +16,7 @@ from twofold.deploy.exported_run import ALLOWED, difference, export_run
 from twofold.layers import LRU, MIXERS, Aaren
 from twofold.models import SequenceModel
 from twofold.saving import save
-from twofold.tasks import ClassWords
+from twofold.tasks import Classification, ClassWords, Control, Events, Forecasting
 from twofold.train import open_run
 
 
@@ -98,6 +98,33 @@ def test_a_graph_that_is_there_is_replaced(tmp_path):
         export_onnx(model_of(mixer), tmp_path / "model.onnx")
     assert len(OnnxStream(tmp_path / "model.onnx").about["state"]) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+HEADS = {
+    "forecasting": lambda **sizes: Forecasting(dataset="eustock", horizon=4, context=8, patch=4, **sizes),
+    "events": lambda **sizes: Events(dataset="sin", sequences=30, events=6, **sizes),
+    "classification": lambda **sizes: Classification(dataset="BasicMotions", **sizes),
+    "control": lambda **sizes: Control(env="inverted-pendulum", dataset="small-v0", window=8, **sizes),
+    "control, three tokens": lambda **sizes: Control(
+        env="inverted-pendulum", dataset="small-v0", window=8, tokens="three", context=20, **sizes
+    ),
+}
+ALL = [pytest.param(head, mixer, 1000, marks=pytest.mark.long) for head in HEADS for mixer in MIXERS]
+
+
+@pytest.mark.parametrize(("head", "mixer", "count"), [*((head, "softmax-attention", 40) for head in HEADS), *ALL])
+def test_the_head_of_every_task_is_exported(head, mixer, count, tmp_path, write_control, monkeypatch):
+    """Of a model with random weights, on tokens of the test part."""
+    if head.startswith("control"):
+        write_control(tmp_path)
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with jax.enable_x64(False):
+        task = HEADS[head](mixer=mixer, width=8, depth=1)
+        data = task.load()
+        model = task.deployed(task.model(data, jax.random.key(0)), data)
+        tokens = np.asarray(task.example(data), np.float32)
+        export_onnx(model, tmp_path / "model.onnx")
+        assert difference(model, tmp_path / "model.onnx", np.resize(tokens, (count, tokens.shape[1]))) < ALLOWED
 
 
 @pytest.mark.long

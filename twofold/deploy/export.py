@@ -86,8 +86,9 @@ def _step(model: Layer, state: dict[str, np.ndarray], prefix: str = "") -> onnx.
     inputs, outputs = ([prefix + name for name in names] for names in ((*state, "x"), (*map("next_{}".format, state), "y")))
     graph = Graph(batch_of=inputs[-1])
     arguments = [Tensor(name, shape_of(v)) for name, v in zip(inputs, function.jaxpr.invars, strict=True)]
-    for name, result in zip(outputs, graph.call(function, *arguments), strict=True):
-        graph.nodes.append(helper.make_node("Identity", [result.name], [name]))
+    for name, argument, result in zip(outputs, arguments, graph.call(function, *arguments), strict=True):
+        # Where a state has no elements, the next state is the one before.
+        graph.nodes.append(helper.make_node("Identity", [result.name or argument.name], [name]))
     nodes, constants = graph.used(outputs)
     return helper.make_graph(
         nodes,

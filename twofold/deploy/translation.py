@@ -23,7 +23,10 @@ OPSET, IR_VERSION = 18, 8
 
 
 class Tensor(NamedTuple):
-    """A real value. Its shape may have 1 where the shape in JAX has more: it is broadcast only where ONNX needs that."""
+    """A real value. Its shape may have 1 where the shape in JAX has more: it is broadcast only where ONNX needs that.
+
+    The name is empty if the value has no elements. Runtimes of ONNX have trouble with such tensors.
+    """
 
     name: str
     shape: tuple[int | str, ...]
@@ -100,12 +103,17 @@ class Graph:
         return self.made(shape, "Expand", x, sizes)
 
     def used(self, outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-        """The nodes and the constants that the values with the names `outputs` are computed from."""
+        """The nodes and the constants that the values with the names `outputs` are computed from.
+
+        **Raises:** `InputError` if one of them is computed from a value without elements.
+        """
         names, nodes = set(outputs), []
         for node in reversed(self.nodes):
             if names.intersection(node.output):
                 nodes.append(node)
                 names.update(node.input)
+        if "" in names:
+            raise InputError("the model has a layer without neurons, which twofold cannot write in ONNX")
         constants = (numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in names)
         return nodes[::-1], list(constants)
 
@@ -134,8 +142,8 @@ class Graph:
             return self.call(inner, *inputs)
         if name == "scan" and params["length"] == 1:
             return self._one_turn(equation, inputs)
-        if any(0 in v.aval.shape for v in equation.outvars):
-            raise InputError("the model has a layer without neurons, which runtimes of ONNX cannot run")
+        if all(0 in v.aval.shape for v in equation.outvars):
+            return [Tensor("", shape_of(v)) for v in equation.outvars]
         complex_inputs = any(isinstance(x, Pair) for x in inputs)
         if name in COMPLEX and (complex_inputs or name == "complex" or _is_complex(equation.outvars[0])):
             return [COMPLEX[name](self, equation, *inputs)]
@@ -329,6 +337,7 @@ def _transpose(graph, equation, x):
 
 @rule("concatenate")
 def _concatenate(graph, equation, *xs):
+    xs = [x for x in xs if 0 not in x.shape]
     return graph.made(shape_of(equation.outvars[0]), "Concat", *xs, axis=equation.params["dimension"])
 
 
