@@ -44,12 +44,12 @@ release: .venv/bin/python
 	$(INSTALL) -e '.[tasks]'
 	touch $@
 
-.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,control,onnx,dev]' ./edge
+.venv/installed-dev: .venv/bin/python pyproject.toml edge/pyproject.toml constraints.txt $(KERNELS)
+	$(INSTALL) -e '.[tasks,sweep,control,onnx,dev]' -e ./edge
 	touch $@
 
-.venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,sweep,control,onnx,dev,bench]' ./edge
+.venv/installed-bench: .venv/bin/python pyproject.toml edge/pyproject.toml constraints.txt $(KERNELS)
+	$(INSTALL) -e '.[tasks,sweep,control,onnx,dev,bench]' -e ./edge
 	touch $@
 
 .venv/bin/python:

@@ -3,11 +3,12 @@
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def write_arrays(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
     """Replace the file `path`. After a kill, it has the old content or the new one."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.new")

@@ -72,8 +72,7 @@ class OnnxKeyedStream:
             raise ValueError(f"there are {len(keys)} keys and {len(xs)} tokens; every token needs a key")
         ys = np.zeros((len(xs), self._model.out_size), np.float32)
         with self._lock:
-            states = dict.fromkeys(keys)
-            states = {key: self._states.get(key, self._fresh) for key in states}
+            states = {key: self._states.get(key, self._fresh) for key in keys}
             if len(self._states.keys() | states.keys()) > self.max_keys:
                 raise ValueError(f"max_keys is {self.max_keys}; reset keys that are not needed, or allow more")
             for round_ in _rounds(keys):
@@ -119,7 +118,7 @@ def _rounds(keys: list[Key]) -> Iterator[list[int]]:
     yield from rounds
 
 
-def _to_bytes(state: dict[str, np.ndarray]) -> bytes:
+def _to_bytes(state: dict[str, Any]) -> bytes:
     stored = io.BytesIO()
     np.savez(stored, **state)
     return stored.getvalue()

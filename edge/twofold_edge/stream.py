@@ -34,6 +34,9 @@ class OnnxStream:
         """
         self._start(OnnxModel.read(file, threads))
 
+    _now: tuple[dict[str, np.ndarray], int]
+    """The state, and the number of tokens. Both are replaced in a single operation."""
+
     def _start(self, model: OnnxModel) -> None:
         self._model = model
         self._lock = threading.Lock()

@@ -34,7 +34,11 @@ def runtime():
     if not all((CACHE / name).exists() for name in NEEDED):
         CACHE.mkdir(parents=True, exist_ok=True)
         packed = subprocess.run(
-            [needed("npm"), "pack", "--silent", "onnxruntime-web"], cwd=CACHE, capture_output=True, text=True, check=False
+            [needed("npm"), "pack", "--silent", "onnxruntime-web"],
+            cwd=CACHE,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if packed.returncode:
             pytest.skip(f"THE PAGE WAS NOT TESTED: npm cannot fetch onnxruntime-web: {packed.stderr[-200:]}")

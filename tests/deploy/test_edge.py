@@ -173,7 +173,9 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"jax", "jaxlib
 
 
 def told_by(python, file, *options):
-    done = subprocess.run([python, *options, "-c", USE, file], capture_output=True, text=True, check=False, cwd=file.parent)
+    done = subprocess.run(
+        [python, *options, "-c", USE, file], capture_output=True, text=True, check=False, cwd=file.parent
+    )
     assert done.returncode == 0, done.stderr
     answers, found = done.stdout.split("\n")[:2]
     return list(map(float, answers.split())), found.split()

@@ -83,7 +83,9 @@ def _step(model: Layer, state: dict[str, np.ndarray], prefix: str = "") -> onnx.
     x = jax.ShapeDtypeStruct((batch,) if marks else (batch, model.in_size), np.int32 if marks else np.float32)
     leaves = [jax.ShapeDtypeStruct((batch, *leaf.shape), leaf.dtype) for leaf in state.values()]
     function = jax.make_jaxpr(step)(leaves, x)
-    inputs, outputs = ([prefix + name for name in names] for names in ((*state, "x"), (*map("next_{}".format, state), "y")))
+    inputs, outputs = (
+        [prefix + name for name in names] for names in ((*state, "x"), (*map("next_{}".format, state), "y"))
+    )
     graph = Graph(batch_of=inputs[-1])
     arguments = [Tensor(name, shape_of(v)) for name, v in zip(inputs, function.jaxpr.invars, strict=True)]
     for name, argument, result in zip(outputs, arguments, graph.call(function, *arguments), strict=True):
@@ -119,9 +121,7 @@ def _repeated(step: onnx.GraphProto) -> onnx.GraphProto:
         return [*state, token]
 
     inputs, outputs = around(step.input), around(step.output)
-    repeat = helper.make_node(
-        "Scan", [x.name for x in inputs], [x.name for x in outputs], body=step, num_scan_inputs=1
-    )
+    repeat = helper.make_node("Scan", [x.name for x in inputs], [x.name for x in outputs], body=step, num_scan_inputs=1)
     return helper.make_graph([repeat], "prefill", inputs, outputs, constants)
 
 
@@ -137,10 +137,9 @@ def _described(leaf: np.ndarray) -> dict[str, Any]:
 
 def _normalisation(model: Layer) -> dict[str, list[float]]:
     """The means and deviations that the graph takes out of tokens, and puts into answers. They are for information alone."""
+    names: tuple[str, ...] = ()
     if isinstance(model, Rescaled):
         names = "in_mean", "in_scale", "out_mean", "out_scale"
     elif isinstance(model, Policy):
         names = "mean", "scale", "low", "high"
-    else:
-        names = ()
     return {name: np.asarray(getattr(model, name)).tolist() for name in names}

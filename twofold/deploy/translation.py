@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import jax
 import numpy as np
 import onnx
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Var
 from onnx import helper, numpy_helper
 
 from ..errors import InputError
@@ -88,17 +88,17 @@ class Graph:
         if x.shape == tuple(shape):
             return x
         if x.name in self.constants and BATCH not in shape:
-            return self.constant(self.constants[x.name].reshape(shape))
-        return self.made(shape, "Reshape", x, self.integers([-1 if size == BATCH else size for size in shape]))
+            return self.constant(self.constants[x.name].reshape(_known(shape, -1)))
+        return self.made(shape, "Reshape", x, self.integers(_known(shape, -1)))
 
     def expanded(self, x: Tensor, shape: Sequence[int | str]) -> Tensor:
         """`x` with the whole shape that it has in JAX."""
         if x.shape == tuple(shape):
             return x
         if BATCH not in shape or BATCH in x.shape:
-            sizes = self.integers([1 if size == BATCH else size for size in shape])
+            sizes = self.integers(_known(shape, 1))
         else:
-            parts = [self.batch() if size == BATCH else self.integers([size]) for size in shape]
+            parts = [self.batch() if size == BATCH else self.integers([int(size)]) for size in shape]
             sizes = self.made((len(shape),), "Concat", *parts, axis=0)
         return self.made(shape, "Expand", x, sizes)
 
@@ -121,7 +121,7 @@ class Graph:
         """The size of the batch, `(1,)`."""
         return self.made((1,), "Shape", Tensor(self._batch_of, ()), start=0, end=1)
 
-    def call(self, closed: ClosedJaxpr, *inputs: Value) -> list[Value]:
+    def call(self, closed: ClosedJaxpr, *inputs: Value) -> list[Any]:
         """Add the nodes of a function, and return its outputs, expanded to their whole shapes.
 
         **Raises:** `InputError` for a primitive of JAX that is not in `RULES`.
@@ -129,14 +129,14 @@ class Graph:
         values: dict[Any, Value] = dict(zip(closed.jaxpr.constvars, map(self._constant, closed.consts), strict=True))
         values |= zip(closed.jaxpr.invars, inputs, strict=True)
 
-        def value(atom):
-            return self._constant(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, Literal) else values[atom]
+        def value(atom: Any):
+            return values[atom] if isinstance(atom, Var) else self._constant(np.asarray(atom.val, atom.aval.dtype))
 
         for equation in closed.jaxpr.eqns:
             values |= zip(equation.outvars, self._translated(equation, list(map(value, equation.invars))), strict=True)
         return [self._whole(value(atom), atom) for atom in closed.jaxpr.outvars]
 
-    def _translated(self, equation, inputs: list[Value]) -> Sequence[Value]:
+    def _translated(self, equation, inputs: list[Any]) -> Sequence[Value]:
         name, params = equation.primitive.name, equation.params
         if (inner := _function_in(equation)) is not None:
             return self.call(inner, *inputs)
@@ -158,11 +158,11 @@ class Graph:
             return [Pair(*pair) for pair in zip(*(RULES[name](self, equation, *x) for x in parts), strict=True)]
         return RULES[name](self, equation, *inputs)
 
-    def _one_turn(self, equation, inputs: list[Value]) -> list[Value]:
+    def _one_turn(self, equation, inputs: list[Any]) -> list[Value]:
         """A loop over a single token, without the loop."""
         body, carried = equation.params["jaxpr"], equation.params["num_consts"] + equation.params["num_carry"]
-        types = [v.aval.shape for v in body.jaxpr.invars[carried:]]
-        tokens = [self.reshaped(x, tuple(map(_size, shape))) for x, shape in zip(inputs[carried:], types, strict=True)]
+        xs = zip(inputs[carried:], body.jaxpr.invars[carried:], strict=True)
+        tokens = [self.reshaped(x, shape_of(v)) for x, v in xs]
         outputs = self.call(body, *inputs[:carried], *tokens)
         return [self.reshaped(x, shape_of(v)) for x, v in zip(outputs, equation.outvars, strict=True)]
 
@@ -185,6 +185,11 @@ def shape_of(atom) -> tuple[int | str, ...]:
 
 def _size(size) -> int | str:
     return int(size) if isinstance(size, int | np.integer) else str(size)
+
+
+def _known(shape: Sequence[int | str], batch: int) -> list[int]:
+    """The shape, with `batch` in the place of `BATCH`."""
+    return [batch if size == BATCH else int(size) for size in shape]
 
 
 def _is_complex(atom) -> bool:
@@ -337,8 +342,8 @@ def _transpose(graph, equation, x):
 
 @rule("concatenate")
 def _concatenate(graph, equation, *xs):
-    xs = [x for x in xs if 0 not in x.shape]
-    return graph.made(shape_of(equation.outvars[0]), "Concat", *xs, axis=equation.params["dimension"])
+    some = [x for x in xs if 0 not in x.shape]
+    return graph.made(shape_of(equation.outvars[0]), "Concat", *some, axis=equation.params["dimension"])
 
 
 @rule("slice")
@@ -346,7 +351,9 @@ def _slice(graph, equation, x):
     shape, params = shape_of(equation.outvars[0]), equation.params
     axes = [axis for axis, size in enumerate(x.shape) if size != shape[axis]]
     steps = params["strides"] or [1] * len(shape)
-    bounds = (graph.integers([each[axis] for axis in axes]) for each in (params["start_indices"], params["limit_indices"]))
+    bounds = (
+        graph.integers([each[axis] for axis in axes]) for each in (params["start_indices"], params["limit_indices"])
+    )
     return graph.made(shape, "Slice", x, *bounds, graph.integers(axes), graph.integers([steps[axis] for axis in axes]))
 
 
@@ -382,9 +389,7 @@ def _reduce_bool(graph, equation, x):
     operator = "ReduceMax" if equation.primitive.name == "reduce_or" else "ReduceMin"
     numbers = graph.elementwise("Cast", x, to=onnx.TensorProto.INT32)
     shape, axes = shape_of(equation.outvars[0]), graph.integers(equation.params["axes"])
-    return graph.elementwise(
-        "Cast", graph.made(shape, operator, numbers, axes, keepdims=0), to=onnx.TensorProto.BOOL
-    )
+    return graph.elementwise("Cast", graph.made(shape, operator, numbers, axes, keepdims=0), to=onnx.TensorProto.BOOL)
 
 
 @rule("reduce_sum", "reduce_max", "reduce_min")
@@ -431,7 +436,9 @@ def _gather(graph, equation, x, indices):
     indices = graph.made((*indices.shape[:-1], len(places)), "Gather", indices, graph.integers(places), axis=-1)
     if equation.params["mode"] == jax.lax.GatherScatterMode.CLIP:
         last = np.array([x.shape[axis] - 1 for axis in axes], equation.invars[1].aval.dtype)
-        indices = graph.elementwise("Max", graph.elementwise("Min", indices, graph.constant(last)), graph.constant(0 * last))
+        indices = graph.elementwise(
+            "Max", graph.elementwise("Min", indices, graph.constant(last)), graph.constant(0 * last)
+        )
     if len(axes) == 1 and not batched:
         found = graph.made(shape, "Gather", x, graph.reshaped(indices, indices.shape[:-1]), axis=axes[0])
     elif batched == tuple(range(len(batched))) and axes == tuple(range(len(batched), len(batched) + len(axes))):
@@ -439,7 +446,8 @@ def _gather(graph, equation, x, indices):
         found = graph.made(shape, "GatherND", x, indices, batch_dims=len(batched))
     else:
         raise InputError("the model uses a gather of JAX that twofold cannot write in ONNX")
-    return graph.reshaped(found._replace(shape=()), shape)  # with the axes of size 1 that slices have
+    # Now with the axes of size 1 that slices have.
+    return graph.made(shape, "Reshape", found, graph.integers(_known(shape, -1)))
 
 
 @rule("scatter")
@@ -458,7 +466,9 @@ def _scatter(graph, equation, x, indices, updates):
 
 def _product(graph, equation, x, y):
     real = graph.elementwise("Sub", graph.elementwise("Mul", x.re, y.re), graph.elementwise("Mul", x.im, y.im))
-    return Pair(real, graph.elementwise("Add", graph.elementwise("Mul", x.re, y.im), graph.elementwise("Mul", x.im, y.re)))
+    return Pair(
+        real, graph.elementwise("Add", graph.elementwise("Mul", x.re, y.im), graph.elementwise("Mul", x.im, y.re))
+    )
 
 
 def _as_complex(graph, equation, x):
