@@ -14,7 +14,7 @@ from twofold.atomic import write_whole
 from twofold.deploy import export_onnx
 from twofold.layers import MIXERS
 from twofold.models import SequenceModel
-from twofold.report.provenance import write_json
+from twofold.report import provenance
 from twofold.report.tables import markdown_table
 from twofold.saving import save
 
@@ -56,7 +56,8 @@ def run(out: Path = Path("runs/edge"), tokens: int = 5000) -> None:
     settings = {"features": SIZE, "width": WIDTH, "depth": DEPTH, "capacity": CAPACITY, "tokens": tokens}
     out.mkdir(parents=True, exist_ok=True)
     versions = {"onnxruntime": version("onnxruntime"), "onnx": version("onnx")}
-    write_json(out / "edge.json", {"settings": settings, "versions of ONNX": versions, "mixers": figures})
+    provenance.command = f"python -m benchmarks.edge --out {out} --tokens {tokens}"
+    provenance.write_json(out / "edge.json", {"settings": settings, "versions of ONNX": versions, "mixers": figures})
     headings = [
         "model",
         "runtime",

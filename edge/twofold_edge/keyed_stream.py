@@ -99,6 +99,13 @@ class OnnxKeyedStream:
         with self._lock:
             self._states |= states
 
+    def answer(self, y) -> dict[str, Any]:
+        """What an output, `(out_size,)`, says in words: a class by its name, forecasts by those of their targets, and so on.
+
+        **Raises:** `ValueError` if the file has no words, because it was not exported from a run.
+        """
+        return self._model.answer(y)
+
     def reset(self, keys: Iterable[Key] | None = None) -> None:
         """Forget some keys, or all keys. They are then as new."""
         with self._lock:

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+
+from .words import answer
 
 
 class OnnxModel:
@@ -55,6 +58,12 @@ class OnnxModel:
     def _run(self, state, x):
         *leaves, y = self._session.run(None, {**state, self._token: x})
         return dict(zip(state, leaves, strict=True)), y
+
+    def answer(self, y: np.ndarray) -> dict[str, Any]:
+        """What an output says in words. Raises `ValueError` if the file has no words."""
+        if "words" not in self.about:
+            raise ValueError("this file was not exported from a run, so it does not say what its answers mean")
+        return answer(y, self.about["words"])
 
     def checked_state(self, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Raises `ValueError` for a state that does not belong to this model."""

@@ -83,6 +83,13 @@ class OnnxStream:
             self._now = state, tokens + len(xs)
         return ys[:, 0]
 
+    def answer(self, y) -> dict[str, Any]:
+        """What an output, `(out_size,)`, says in words: a class by its name, forecasts by those of their targets, and so on.
+
+        **Raises:** `ValueError` if the file has no words, because it was not exported from a run.
+        """
+        return self._model.answer(y)
+
     def reset(self) -> None:
         """Forget all tokens. The stream is then as new."""
         self._now = self._model.fresh(1), 0

@@ -1,6 +1,7 @@
 """Streams over ONNX Runtime give what streams over JAX give, have the same methods, and need neither JAX nor twofold."""
 
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from twofold import Stream
 from twofold.deploy import KeyedStream, OnnxKeyedStream, OnnxStream, export_onnx
 from twofold.layers import Aaren
 from twofold.models import SequenceModel
+from twofold.tasks import ActionWords, ClassWords, EventWords, ForecastWords
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +34,7 @@ def file(model, tmp_path_factory):
 @pytest.mark.parametrize("pair", [(OnnxStream, Stream), (OnnxKeyedStream, KeyedStream)], ids=["one", "keyed"])
 def test_the_methods_are_those_of_the_stream_over_jax(pair):
     ours, theirs = ({name for name in dir(kind) if not name.startswith("_")} for kind in pair)
-    assert ours - theirs == {"about"}
+    assert ours - theirs == {"about", "answer"}
     assert theirs - ours <= {"commit"}  # a store is not there
     for name in ours & theirs:
         if inspect.isfunction(getattr(pair[0], name)) and name != "load":
@@ -160,6 +162,33 @@ def test_a_state_of_another_model_is_refused(file, tmp_path):
     stream = OnnxKeyedStream(file)
     with pytest.raises(ValueError, match="this model needs"):
         stream.restore(other.snapshot())
+
+
+WORDS = [
+    ClassWords(("x", "y", "z"), ("yes", "no")),
+    ForecastWords(("x", "y", "z"), ("x", "z"), 1, None),
+    EventWords(("gap", "mark"), ("a", "b"), None),
+    ActionWords(("asked", "x", "y"), (-1.0, -1.0), (1.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: words.task)
+def test_answers_are_said_in_the_words_of_the_run(words, model, tmp_path, normal):
+    export_onnx(model, tmp_path / "model.onnx", about={"words": words.as_json()})
+    y = normal("y", 8 if words.task == "events" else 2)
+    said = OnnxStream(tmp_path / "model.onnx").answer(y)
+    expected = words.answer(y)
+    assert said == OnnxKeyedStream(tmp_path / "model.onnx").answer(y)
+    assert json.loads(json.dumps(said)) == said
+    assert jax.tree.structure(said) == jax.tree.structure(expected)
+    numbers, strings = ([x for x in jax.tree.leaves(expected) if isinstance(x, kind)] for kind in (float, str))
+    np.testing.assert_allclose([x for x in jax.tree.leaves(said) if isinstance(x, float)], numbers, rtol=1e-5)
+    assert [x for x in jax.tree.leaves(said) if isinstance(x, str)] == strings
+
+
+def test_without_a_run_there_are_no_words(file):
+    with pytest.raises(ValueError, match="was not exported from a run"):
+        OnnxStream(file).answer(np.zeros(2))
 
 
 USE = """
