@@ -25,7 +25,7 @@ PUBLIC = {
         shrink""",
     "twofold.data": """ControlSet Episodes EventSequences EventSet Forecasts Hawkes LabelledSet PointProcess Recording Sequences
         Sinusoidal load_control load_events load_flights load_labelled""",
-    "twofold.deploy": """KeyedStream Store Stream""",
+    "twofold.deploy": """KeyedStream OnnxKeyedStream OnnxStream Store Stream export_onnx""",
     "twofold.train": """Checkpoint Trained fit kept""",
     "twofold.tasks": """ActionWords Batch ClassWords Classification Control EventWords Events ForecastWords Forecasting Run
         TASKS Task Windows Words evaluate_run train""",
