@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,13 @@ def run(out: Path = Path("runs/keyed"), repeats: int = 20) -> None:
         repeats: The best of so many runs counts.
     """
     keep_memory()
-    rows, figures = [], []  # type: ignore[var-annotated]
+    rows: list[tuple[str, ...]] = []
+    figures: list[dict[str, Any]] = []
     for name, model in models().items():
         for keys in (1, 16, 256, 4096):
             xs = np.abs(np.random.default_rng(0).normal(size=(TOKENS, model.in_size))).astype(np.float32)
             stream, names = KeyedStream(model), [f"key {i % keys}" for i in range(TOKENS)]
-            ours = measured(lambda stream=stream, names=names, xs=xs: stream.push(names, xs), repeats)
+            ours = measured(partial(stream.push, names, xs), repeats)
             scan = measured(scanned(model, keys, xs), repeats)
             figures.append({"model": name, "keys": keys, "KeyedStream": ours, "one scan": scan})
             rows.append(

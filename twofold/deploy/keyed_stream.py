@@ -252,11 +252,8 @@ class KeyedStream:
 
     def _adopt(self, store: Store) -> None:
         """Make the rows in the store rows of this stream."""
-        own = {"model": self._fingerprint, "warm": self.warm, "features": self._features}
-        kept = store.note("rows")
-        store.take_note("rows", own)
-        if kept in (None, own):
-            return
+        own: dict[str, Any] = {"model": self._fingerprint, "warm": self.warm, "features": self._features}
+        kept = store.note("rows") or own
         same = kept["model"] == self._fingerprint
         if not same and not (self.warm and kept["warm"] and kept["features"] == self._features):
             raise InputError(
@@ -264,6 +261,9 @@ class KeyedStream:
                 f" {kept['warm']} tokens of {kept['features']} features for each key to warm it up with; take a new store, or"
                 " ask for such tokens with warm if the store keeps them"
             )
+        store.take_note("rows", own)
+        if kept == own:
+            return
         for some in store.items():
             rows = np.array([np.frombuffer(row, np.uint32) for _, row in some])
             recent = self._recent_in(rows, kept["warm"])
