@@ -45,12 +45,12 @@ release: .venv/bin/python
 	$(INSTALL) -e '.[tasks]'
 	touch $@
 
-.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,estimators,spark,sweep,control,dev]'
+.venv/installed-dev: .venv/bin/python pyproject.toml edge/pyproject.toml constraints.txt $(KERNELS)
+	$(INSTALL) -e '.[tasks,estimators,spark,onnx,sweep,control,dev]' -e ./edge
 	touch $@
 
-.venv/installed-bench: .venv/bin/python pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,estimators,sweep,control,dev,bench]'
+.venv/installed-bench: .venv/bin/python pyproject.toml edge/pyproject.toml constraints.txt $(KERNELS)
+	$(INSTALL) -e '.[tasks,estimators,onnx,sweep,control,dev,bench]' -e ./edge
 	touch $@
 
 .venv/bin/python:

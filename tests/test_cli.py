@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import twofold
@@ -27,7 +28,7 @@ def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "stream", "data", "bench"])
+@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "stream", "export", "data", "bench"])
 def test_help_has_examples(command, capsys):
     assert _run(command, "--help") == 0
     assert f"twofold {command}" in capsys.readouterr().out.partition("xample")[2]
@@ -181,6 +182,8 @@ def test_help_of_a_task_has_its_settings(task, capsys):
         ("reproduce settings --only regression", "regression"),
         ("reproduce efficiency --tokens 0", "tokens is 0"),
         ("evaluate runs/nothing", "runs/nothing"),
+        ("export runs/nothing model.onnx", "runs/nothing"),
+        ("export runs/nothing model.onnx --verify -1", "verify is -1"),
         ("dream", "dream"),
     ],
 )
@@ -234,6 +237,17 @@ def test_a_run_is_trained_and_evaluated_again(task, trained, capsys, tmp_path, w
     assert _run("evaluate", str(folder)) == 0
     assert rows(capsys.readouterr().out) == rows(printed)
     assert "test" in " ".join(rows(printed))
+
+
+def test_a_run_is_exported_and_verified(trained, capsys, tmp_path):
+    with jax.enable_x64(False):
+        trained("classification", "--out", "mine")
+        for form in ([], ["--prefill"]):
+            assert _run("export", "mine", "model.onnx", "--verify", "40", *form) == 0
+            assert "Over 40 tokens, the answers of ONNX Runtime differ from those of JAX by" in capsys.readouterr().out
+        assert _run("export", "mine", "model.pt") == 2
+    assert "its name must end in .onnx" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "model.onnx"]
 
 
 def test_damage_is_reported_and_other_settings_are_refused(trained, capsys, tmp_path):

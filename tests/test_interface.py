@@ -25,7 +25,8 @@ PUBLIC = {
         shrink""",
     "twofold.data": """ControlSet Episodes EventSequences EventSet Forecasts Hawkes LabelledSet PointProcess Recording Sequences
         Series Sinusoidal load_control load_events load_flights load_labelled""",
-    "twofold.deploy": """AeonClassifier KeyedStream SequenceClassifier SeriesForecaster Store Stream""",
+    "twofold.deploy": """AeonClassifier KeyedStream OnnxKeyedStream OnnxStream SequenceClassifier SeriesForecaster Store
+        Stream export_onnx""",
     "twofold.train": """Checkpoint Trained fit kept mesh_of over_batch""",
     "twofold.tasks": """ActionWords Batch ClassWords Classification Control EventWords Events ForecastWords Forecasting Run
         TASKS Task Windows Words evaluate_run train""",

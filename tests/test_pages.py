@@ -87,3 +87,7 @@ def test_the_tables_of_the_tasks_are_those_of_the_results():
     assert len(tables) == 16
     for table in tables:
         assert table.strip() in shown
+
+
+def test_the_table_of_the_edge_is_that_of_the_results():
+    assert (ROOT / "results" / "edge" / "edge.md").read_text() in (ROOT / "docs" / "deploy.md").read_text()

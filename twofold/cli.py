@@ -215,6 +215,41 @@ class Stream:
 
 
 @dataclasses.dataclass
+class Export:
+    """Write the model of a finished run to an ONNX file, which runs without JAX: with twofold_edge, or in a browser.
+
+    The graph takes one token of each sequence in a batch, and the state; --prefill takes whole sequences. Tokens and answers are
+    in the units of the data. What they mean is in the file too.
+
+    Examples: twofold export runs/JapaneseVowels-aaren vowels.onnx | twofold export runs/demand demand.onnx --verify 1000 |
+    twofold export runs/demand history.onnx --prefill
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The folder of the run."""
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.onnx")]
+    """The file that is written. If it is there, it is replaced."""
+    prefill: bool = False
+    """Write the graph that reads sequences of any length."""
+    verify: int = 0
+    """Run so many tokens of the test part through ONNX Runtime and JAX, and print the largest difference of the answers."""
+
+    def run(self, console: Console) -> None:
+        from .deploy.exported_run import ALLOWED, export_run, verify
+
+        if self.verify < 0:
+            raise InputError(f"verify is {self.verify}; it must be a number of tokens, or 0")
+        export_run(self.folder, self.file, prefill=self.prefill)
+        console.print(f"{self.file} has {self.file.stat().st_size / 1000:.0f} kB.")
+        if self.verify:
+            largest = verify(self.folder, self.file, self.verify)
+            told = f"Over {self.verify} tokens, the answers of ONNX Runtime differ from those of JAX by {largest:.1e}"
+            if not largest < ALLOWED:
+                raise FloatingPointError(f"{told} of the largest; they may differ by {ALLOWED}")
+            console.print(f"{told} of the largest.")
+
+
+@dataclasses.dataclass
 class Data:
     """Make data sets: episodes of a robot in Minari's folder, which are medium, medium-replay and medium-expert.
 
@@ -286,6 +321,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Stream, tyro.conf.subcommand("stream")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )

@@ -48,7 +48,7 @@ def test_answers_are_those_of_the_model_in_words(event_run, answered):
     rows = [("a", 1.7e9, "x"), ("b", 1.7e9 + 1, "y"), ("a", 1.7e9 + 0.5, "y"), ("a", 1.7e9 + 0.25, "x")]
     code, answers, err = answered(event_run, events(*rows), "--key", "key")
     stream, words = Stream(load(event_run)), Words.read(event_run)
-    expected = [words.answer(stream.push(token)) for token in ([0, 0], [0.5, 1], [0, 0])]
+    expected = [words.answer(stream.push(token)) for token in ([0, 0], [0.5, 1], [-0.25, 0])]
     assert (code, [answer["line"] for answer in answers]) == (0, [1, 2, 3, 4])
     for answer, wanted in zip([answers[i] for i in (0, 2, 3)], expected, strict=True):
         assert answer["key"] == "a"

@@ -11,6 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUN = {
+    "edge.py": (["--steps", "5"], r"after sound \d+: speaker \d, with a probability of [\d.]+"),
     "flights.py": (["--lines", "2000", "--steps", "5"], r"right one for \d+% of 1,997 flights"),
     "self_updating.py": (["--steps", "5", "--parts", "2"], r"part 2: error 0\.\d+ updated"),
     "sensors_over_mqtt.py": ([], r"reading 36: \w+ will have [\d.]+, [\d.]+, [\d.]+"),

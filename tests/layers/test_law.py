@@ -9,10 +9,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import pytest
 from jax import lax
 
 from twofold import convert, layers, models
+from twofold.deploy import export_onnx
 from twofold.layers import (
     GRU,
     LRU,
@@ -30,6 +32,7 @@ from twofold.layers import (
     Stack,
 )
 from twofold.models import BareModel, EventModel, Forecaster, Policy, SequenceModel, TimedEvents, policy_features
+from twofold.saving import named_leaves
 
 TIME, PART = 6, 3  # Tokens of a sequence, and of the parts that it is prefilled in.
 
@@ -141,6 +144,7 @@ SINGLE = [
     (name, "float32") for name in MAKE if not name.endswith("of RNN")
 ]  # Conversions of attention say as much. And five layers of differences, the GRU's of an RNN, have too few digits.
 in_double = pytest.mark.parametrize("case", DOUBLE, indirect=True, ids=", ".join)
+in_single = pytest.mark.parametrize("case", SINGLE, indirect=True, ids=", ".join)
 in_both_precisions = pytest.mark.parametrize("case", DOUBLE + SINGLE, indirect=True, ids=", ".join)
 
 
@@ -239,6 +243,25 @@ def test_states_and_outputs_have_the_dtype_of_the_layer(case):
         assert jax.tree.structure(state) == jax.tree.structure(case.fresh)
         kinds = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (state, case.fresh)]
         assert kinds[0] == kinds[1]
+
+
+@in_single
+def test_the_graph_in_onnx_is_the_step(case, assert_close, tmp_path):
+    """For a batch of two sequences: the outputs, and each array of the state."""
+    file = tmp_path / "layer.onnx"
+    export_onnx(case.layer, file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [f"state{name}" for name in named_leaves(case.fresh)]
+    feeds = {name: np.stack([x, x]) for name, x in zip(names, jax.tree.leaves(case.fresh), strict=True)}
+    kind = np.float32 if case.xs.ndim == 2 else np.int32
+    ys = []
+    for pair in zip(case.xs, case.others, strict=True):
+        *leaves, y = session.run(None, feeds | {"x": np.asarray(pair, kind)})
+        feeds = dict(zip(names, leaves, strict=True))
+        ys.append(y)
+    for i, tokens in enumerate((case.xs, case.others)):
+        state = jax.tree.unflatten(jax.tree.structure(case.fresh), [x[i] for x in feeds.values()])
+        assert_close((state, np.stack(ys)[:, i]), case.fold(case.fresh, tokens), case.rtol)
 
 
 @in_double

@@ -107,6 +107,7 @@ def test_a_finished_run_without_words_gets_them_without_training(tmp_path):
         (DEMAND, {"Demand": 1}, "the field 'sin day' is missing"),
         (DEMAND, {"Demand": 1, "date": "yesterday"}, "date is 'yesterday'; write dates as 2024-01-31 or"),
         (DEMAND, {"Demand": 1, "date": 3}, "date is 3; write dates as"),
+        (DEMAND, dict.fromkeys(DEMAND.inputs, 0) | {"date": None}, "date is None; write dates as"),
     ],
 )
 def test_a_bad_field_is_named_with_its_value(words, record, message, unchecked):

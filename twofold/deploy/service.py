@@ -107,15 +107,15 @@ class Service:
 
     def _answers(self, numbers: list[int], keys: list[Any], tokens: np.ndarray, records: list[Record]) -> bytes:
         ys = self.stream.push(keys, tokens)
+        finite = np.isfinite(ys).all(1)
+        for i in np.flatnonzero(~finite):
+            self._refuse(numbers[i], InputError("its numbers are so large that the answer is not finite"))
+        known = np.flatnonzero(finite)
+        self.answered += len(known)
         rows = []
-        finite = np.isfinite(ys).all(1).tolist()
-        for number, key, answer, known in zip(numbers, keys, self.words.answers(ys, records), finite, strict=True):
-            if not known:
-                self._refuse(number, InputError("its numbers are so large that the answer is not finite"))
-                continue
-            named = {} if self.settings.key is None else {"key": key}
-            rows.append(json.dumps({"line": number, **named, **answer}, separators=(",", ":")) + "\n")
-        self.answered += len(rows)
+        for i, answer in zip(known, self.words.answers(ys[known], [records[i] for i in known]), strict=True):
+            named = {} if self.settings.key is None else {"key": keys[i]}
+            rows.append(json.dumps({"line": numbers[i], **named, **answer}, separators=(",", ":")) + "\n")
         return "".join(rows).encode()
 
     def _key(self, record: Record) -> Any:

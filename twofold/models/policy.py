@@ -92,15 +92,35 @@ class Policy(Layer[Any]):
         return self.inner.init_state()
 
     def prefill(self, state, xs, *, resets=None):
+        tokens = self._read(xs)
+        if self.split and resets is not None:
+            resets = _of_first(resets)
+        state, ys = self.inner.prefill(state, tokens, resets=resets)
+        return state, self._action(ys[2::3] if self.split else ys)
+
+    def step(self, state, x):
+        # A mixer's `step` can be cheaper than its `prefill` of few tokens: attention writes its cache in place in `step`.
+        for token in self._read(jnp.asarray(x)[None]):
+            state, y = self.inner.step(state, token)
+        return state, self._action(y)
+
+    def _read(self, xs):
+        """The tokens of `inner`: one for each step of time, or three."""
         xs = self._tokens(xs, like=jnp.zeros((), dtype_of(self.inner)))
-        mean, scale, low, high = (jnp.asarray(x, xs.dtype) for x in (self.mean, self.scale, self.low, self.high))
-        middle, half = (high + low) / 2, (high - low) / 2
+        mean, scale = (jnp.asarray(x, xs.dtype) for x in (self.mean, self.scale))
+        middle, half = self._range(xs.dtype)
         seen = (xs[:, : len(mean)] - mean) / scale
         tokens = jnp.concatenate([seen, (xs[:, len(mean) :] - middle) / half], 1)
-        if self.split:
-            tokens, resets = self._split(tokens), None if resets is None else _of_first(resets)
-        state, ys = self.inner.prefill(state, tokens, resets=resets)
-        return state, middle + half * jnp.tanh(ys[2::3] if self.split else ys)
+        return self._split(tokens) if self.split else tokens
+
+    def _action(self, ys):
+        middle, half = self._range(ys.dtype)
+        return middle + half * jnp.tanh(ys)
+
+    def _range(self, dtype):
+        """The middle of the bounds of actions, and half the distance between them."""
+        low, high = (jnp.asarray(x, dtype) for x in (self.low, self.high))
+        return (high + low) / 2, (high - low) / 2
 
     def _split(self, tokens: Float[Array, "time in"]) -> Float[Array, "tokens features"]:
         """Each token as three: the previous action, the return-to-go and the observation."""

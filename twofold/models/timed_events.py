@@ -15,8 +15,8 @@ class TimedEvents(Layer[tuple[Float[Array, "2"], Int[Array, ""], Any]]):
 
     The layer `inner` reads (time since the previous event, mark), as an `EventModel` does, alone or within a `Rescaled`. The
     time of an event is the sum of two numbers of the model's dtype: the nearest number to it, and what is left. So no digits
-    are lost in times such as the seconds since 1970. The first event has the time 0 since the previous one. So has an event
-    that is earlier than the previous one.
+    are lost in times such as the seconds since 1970. The first event has the time 0 since the previous one. An event that
+    is earlier than the previous one has a negative time, which turns the clock of an `EventModel` back to it.
     """
 
     inner: Layer
@@ -55,6 +55,6 @@ class TimedEvents(Layer[tuple[Float[Array, "2"], Int[Array, ""], Any]]):
         is_first = (events + jnp.arange(len(xs))) == 0
         if resets is not None:
             is_first |= jnp.asarray(resets)
-        gaps = jnp.where(is_first, 0, jnp.maximum(gaps, 0))
+        gaps = jnp.where(is_first, 0, gaps)
         inner, ys = self.inner.prefill(inner, jnp.stack([gaps, xs[:, 2]], 1), resets=resets)
         return (times[-1], jnp.minimum(events + len(xs), 1).astype(jnp.int32), inner), ys

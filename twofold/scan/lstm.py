@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Float, Real
 
@@ -69,7 +70,7 @@ def _step(v, state, token):
     x, fresh = token
     h, c = unless(fresh, state)
     # One tanh for all gates, by sigmoid(x) = tanh(x / 2) / 2 + 1/2: with four functions XLA takes half as long again.
-    half = jnp.repeat(jnp.array([0.5, 1, 0.5, 0.5], x.dtype), len(h), total_repeat_length=len(x))
+    half = np.repeat(np.array([0.5, 1, 0.5, 0.5], x.dtype), len(h))
     gates = jnp.tanh((x + h @ v.T) * half) * half + (1 - half)
     f, k, g, o = jnp.split(gates, 4)
     new = f * c + g * k

@@ -180,8 +180,8 @@ def _task_from(config: dict[str, Any]) -> Task:
     return kind(**fields | {name: Path(fields[name]) for name in paths if fields.get(name) is not None})
 
 
-def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
-    """Measure the saved model of a finished run again, on the data that the run names. Return the task and its metrics.
+def load_run(folder: Path | str) -> tuple[Task, Layer, Any]:
+    """Read a finished run: its task, its model, and the data that it names.
 
     **Raises:** `InputError` if the folder is not the folder of a run with one seed, or is damaged.
     """
@@ -198,4 +198,13 @@ def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
             f"the model in {folder} maps {model.in_size} features to {model.out_size}; the data {task.data_name} need a"
             f" model that maps {expected.in_size} to {expected.out_size}"
         )
+    return task, model, data
+
+
+def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
+    """Measure the saved model of a finished run again, on the data that the run names. Return the task and its metrics.
+
+    **Raises:** `InputError` if the folder is not the folder of a run with one seed, or is damaged.
+    """
+    task, model, data = load_run(folder)
     return task, task.evaluate(model, data)

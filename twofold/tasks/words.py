@@ -149,9 +149,10 @@ class ForecastWords(Words):
     task = "forecasting"
 
     def token(self, record):
-        if "date" in record and set(CALENDAR) <= set(self.inputs) and not record.keys() & set(CALENDAR):
-            phases = calendar(np.array([_date(record)]))[0]
-            record = {**record, **dict(zip(CALENDAR, phases.tolist(), strict=True))}
+        if "date" in record and self._dated:
+            date = _date(record)
+            if set(CALENDAR) <= set(self.inputs) and not record.keys() & set(CALENDAR):
+                record = {**record, **dict(zip(CALENDAR, calendar(np.array([date]))[0].tolist(), strict=True))}
         return super().token(record)
 
     def answers(self, ys, records):
@@ -161,6 +162,11 @@ class ForecastWords(Words):
             {"forecast": dict(zip(self.targets, rows, strict=True)), **self._times(record)}
             for rows, record in zip(forecasts, records, strict=True)
         ]
+
+    @property
+    def _dated(self) -> bool:
+        """Whether the training data have dates. If not, a date of a record has no meaning."""
+        return self.step is not None or set(CALENDAR) <= set(self.inputs)
 
     def _times(self, record: Mapping[str, Any]) -> dict[str, list[str]]:
         if self.step is None or "date" not in record:
