@@ -223,9 +223,8 @@ class KeyedStream:
             read = (jnp.arange(TOGETHER) < size) & jnp.all(jnp.isfinite(y), 1)
             after = jnp.where(read[:, None], jax.vmap(row_of)(states), before)
             # Outputs behind those of the block are of no token. The next block writes over them.
-            return lax.dynamic_update_slice_in_dim(rows, after, lane, 0), lax.dynamic_update_slice_in_dim(
-                ys, y, token, 0
-            )
+            ys = lax.dynamic_update_slice_in_dim(ys, y, token, 0)
+            return lax.dynamic_update_slice_in_dim(rows, after, lane, 0), ys
 
         return lax.fori_loop(0, count, one, (rows, jnp.zeros((len(xs), self.model.out_size), dtype_of(self.model))))
 
