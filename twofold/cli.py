@@ -204,7 +204,9 @@ class Stream:
 
         keep_compiled()
         values = dict(vars(self))
-        Pipeline(Settings(values.pop("folder"), longest=values.pop("max_line"), **values)).run()
+        settings = Settings(values.pop("folder"), longest=values.pop("max_line"), **values)
+        with contextlib.closing(Pipeline(settings)) as pipeline:
+            pipeline.run()
 
 
 @dataclasses.dataclass

@@ -20,17 +20,19 @@ class Answers:
         file cannot be opened.
         """
         self.path = path
-        self._file = 1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if path is not None:
-            size = os.fstat(self._file).st_size
-            if committed is None and size:
-                raise InputError(
-                    f"{path} exists, and the store does not know it; choose another --output, or delete it"
-                )
-            if size < (committed or 0):
-                raise InputError(f"{path} has {size} bytes, and the store knows of {committed}; it was cut or replaced")
-            os.ftruncate(self._file, committed or 0)
-            os.lseek(self._file, 0, os.SEEK_END)
+        if path is None:
+            self._file = 1
+            return
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        size, kept = os.fstat(self._file).st_size, committed or 0
+        if size < kept or (size and committed is None):
+            os.close(self._file)
+            raise InputError(
+                f"{path} has {size} bytes, and the store knows of {kept}; choose another --output, or delete the file"
+                + (" and the store" if kept else "")
+            )
+        os.ftruncate(self._file, kept)
+        os.lseek(self._file, 0, os.SEEK_END)
 
     def write(self, data: bytes) -> None:
         """Write all of `data`, at once.

@@ -1,5 +1,6 @@
 """From lines that come in to answers that go out, with a store that knows how far both are."""
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -12,6 +13,7 @@ from .answers import Answers
 from .lines import Line, Lines
 from .records import csv_records, json_record
 from .service import Service, Settings
+from .store import Store
 
 REPORTED = 10.0
 """Progress is told after so many seconds."""
@@ -35,20 +37,28 @@ class Pipeline:
         """
         settings.check()
         self.settings = settings
-        self.service = Service(settings, _tell)
-        self.store = self.service.store
-        file = 0 if settings.input is None else os.open(settings.input, os.O_RDONLY | os.O_CLOEXEC)
-        self.lines = Lines(file, longest=settings.longest, follow=settings.follow)
-        self.name = os.path.realpath(settings.input or "/dev/fd/0") if self.lines.is_file else "-"
-        self.inputs: dict[str, dict[str, Any]] = self.store.note("inputs") or {}
-        self.at, self.header = self._resumed()
-        path = None if settings.output is None else settings.output.resolve()
-        output = self.store.note("output")
-        if output is not None and output["path"] != (path and str(path)):
-            raise InputError(
-                f"the answers of this store are in {output['path'] or 'a pipe'}; use another store, or the same --output"
-            )
-        self.answers = Answers(path, None if output is None else output["bytes"])
+        with contextlib.ExitStack() as opened:
+            store = opened.enter_context(contextlib.closing(Store(settings.store)))
+            self.service = Service(settings, store, _tell)
+            file = 0 if settings.input is None else os.open(settings.input, os.O_RDONLY | os.O_CLOEXEC)
+            if file:
+                opened.callback(os.close, file)
+            self.lines = Lines(file, longest=settings.longest, follow=settings.follow)
+            self.name = os.path.realpath(settings.input or "/dev/fd/0") if self.lines.is_file else "-"
+            self.inputs: dict[str, dict[str, Any]] = store.note("inputs") or {}
+            self.at, self.header = self._resumed()
+            path = None if settings.output is None else settings.output.resolve()
+            output = store.note("output") or {"path": path and str(path), "bytes": None}
+            if output["path"] != (path and str(path)):
+                raise InputError(
+                    f"the answers of this store are in {output['path'] or 'a pipe'}; use another store, or the same --output"
+                )
+            self.answers = opened.enter_context(contextlib.closing(Answers(path, output["bytes"])))
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Close the store and the files."""
+        self._opened.close()
 
     def _resumed(self) -> tuple[Line, str | None]:
         """Go behind the last line that is committed. Return it, and the header if the input has one."""
@@ -74,6 +84,7 @@ class Pipeline:
         """
         began = committed = told = time.monotonic()
         first = count = self.at.number
+        self._commit()  # so that the store knows the file of answers before there is one in it
         with interruption() as asked:
             asked.unsaved = True  # what was read from a pipe is answered before a signal ends the process
             while not (self.lines.ended or asked.asked):
@@ -88,7 +99,6 @@ class Pipeline:
                     told = now
             self._commit()
         self._report(first, time.monotonic() - began)
-        self.answers.close()
         asked.end()
 
     def _answer(self, lines: list[Line]) -> None:

@@ -50,29 +50,29 @@ class Settings:
 class Service:
     """A model, the states of all keys, and the words that records and answers are in."""
 
-    def __init__(self, settings: Settings, complain: Callable[[str], None]):
+    def __init__(self, settings: Settings, store: Store, complain: Callable[[str], None]):
         """The service of a finished run.
 
         **Arguments:**
 
         - `settings`: the settings.
+        - `store`: where the states of keys are.
         - `complain`: what is done with the sentence about a line that cannot be answered.
 
         **Raises:** `InputError` for a folder that is no finished run, and for a store that cannot be used.
         """
         words, model = read_run(settings.run)
         self.words, self.settings, self.complain = words, settings, complain
-        self.store = Store(settings.store)
         inputs = json.loads(json.dumps(words.as_json()))
-        known = self.store.note("words")
+        known = store.note("words")
         for name in ("task", "inputs", "marks"):
             if known is not None and known.get(name) != inputs.get(name):
                 raise InputError(
                     f"the store {settings.store} has the {name} {known.get(name)}, and the run {settings.run} has"
                     f" {inputs.get(name)}; its states cannot be used, so take a new store"
                 )
-        self.store.take_note("words", inputs)
-        self.stream = KeyedStream(model, max_keys=settings.max_keys, store=self.store, warm=settings.warm)
+        store.take_note("words", inputs)
+        self.stream = KeyedStream(model, max_keys=settings.max_keys, store=store, warm=settings.warm)
         self.answered = self.bad = 0
 
     def answer(self, lines: list[Line], record_of: Callable[[bytes], Record]) -> tuple[bytes, int, InputError | None]:

@@ -276,7 +276,7 @@ def number(record: Mapping[str, Any], name: str) -> float:
     value = _present(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} is {value!r:.80}; it must be a number")
-    if not -LARGEST <= value <= LARGEST:
+    if not -LARGEST <= value <= LARGEST:  # type: ignore[operator]  # mypy has no order for Real
         raise InputError(f"{name} is {value}; it must be a finite number that float32 can hold")
     return float(value)
 
