@@ -1,4 +1,4 @@
-"""What Spark calls for the rows of a key. tests/test_examples.py runs it in real Spark."""
+"""What Spark calls for the rows of a key. tests/examples/test_spark.py runs it in real Spark."""
 
 import json
 

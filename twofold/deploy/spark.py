@@ -105,8 +105,9 @@ def _whole(table: pandas.DataFrame, *, files: Packed, words: str, order: list[st
 
 def _with_answers(table: pandas.DataFrame, words: Words, push: Any) -> pandas.DataFrame:
     """The table with its answers and errors. `push` makes outputs of the tokens of the rows that can be read."""
-    records, answers, errors = _records(table), [None] * len(table), [None] * len(table)
-    places, tokens = [], []
+    records, places, tokens = _records(table), [], []
+    answers: list[str | None] = [None] * len(table)
+    errors: list[str | None] = [None] * len(table)
     for place, record in enumerate(records):
         try:
             tokens.append(words.token(record))

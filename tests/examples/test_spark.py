@@ -1,4 +1,4 @@
-"""The examples do what they say, as a user runs them."""
+"""Real Spark is stopped in the middle of the flights, goes on from its checkpoint, and answers exactly."""
 
 import json
 import re
@@ -13,7 +13,7 @@ import pytest
 from twofold.deploy import KeyedStream
 from twofold.deploy.finished_run import read_run
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "spark.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "spark.py"
 
 
 @pytest.fixture(scope="module")
