@@ -27,7 +27,7 @@ def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "data", "bench"])
+@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "stream", "data", "bench"])
 def test_help_has_examples(command, capsys):
     assert _run(command, "--help") == 0
     assert f"twofold {command}" in capsys.readouterr().out.partition("xample")[2]

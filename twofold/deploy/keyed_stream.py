@@ -213,25 +213,21 @@ class KeyedStream:
 
     def _stepped(self, rows, xs, blocks, count):
         """The rows after `count` blocks of tokens, and the outputs of all tokens."""
-        states = jax.vmap(lambda row: state_of(row, self._form))(rows)
-        ys = jnp.zeros((len(xs), self.model.out_size), dtype_of(self.model))
 
         def one(i, carry):
-            states, ys = carry
+            rows, ys = carry
             token, lane, size = blocks[:, i]
-            before = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, lane, TOGETHER), states)
-            after, y = jax.vmap(self.model.step)(before, lax.dynamic_slice_in_dim(xs, token, TOGETHER))
+            before = lax.dynamic_slice_in_dim(rows, lane, TOGETHER)
+            states = jax.vmap(lambda row: state_of(row, self._form))(before)
+            states, y = jax.vmap(self.model.step)(states, lax.dynamic_slice_in_dim(xs, token, TOGETHER))
             read = (jnp.arange(TOGETHER) < size) & jnp.all(jnp.isfinite(y), 1)
-
-            def put(whole, new, old):
-                kept = jnp.where(read.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                return lax.dynamic_update_slice_in_dim(whole, kept, lane, 0)
-
+            after = jnp.where(read[:, None], jax.vmap(row_of)(states), before)
             # Outputs behind those of the block are of no token. The next block writes over them.
-            return jax.tree.map(put, states, after, before), lax.dynamic_update_slice_in_dim(ys, y, token, 0)
+            return lax.dynamic_update_slice_in_dim(rows, after, lane, 0), lax.dynamic_update_slice_in_dim(
+                ys, y, token, 0
+            )
 
-        states, ys = lax.fori_loop(0, count, one, (states, ys))
-        return jax.vmap(row_of)(states), ys
+        return lax.fori_loop(0, count, one, (rows, jnp.zeros((len(xs), self.model.out_size), dtype_of(self.model))))
 
     def _remember(self, slots: np.ndarray, xs: np.ndarray) -> None:
         """Put tokens at the ends of the last tokens of their rows."""
@@ -256,11 +252,8 @@ class KeyedStream:
 
     def _adopt(self, store: Store) -> None:
         """Make the rows in the store rows of this stream."""
-        own = {"model": self._fingerprint, "warm": self.warm, "features": self._features}
-        kept = store.note("rows")
-        store.take_note("rows", own)
-        if kept in (None, own):
-            return
+        own: dict[str, Any] = {"model": self._fingerprint, "warm": self.warm, "features": self._features}
+        kept = store.note("rows") or own
         same = kept["model"] == self._fingerprint
         if not same and not (self.warm and kept["warm"] and kept["features"] == self._features):
             raise InputError(
@@ -268,6 +261,9 @@ class KeyedStream:
                 f" {kept['warm']} tokens of {kept['features']} features for each key to warm it up with; take a new store, or"
                 " ask for such tokens with warm if the store keeps them"
             )
+        store.take_note("rows", own)
+        if kept == own:
+            return
         for some in store.items():
             rows = np.array([np.frombuffer(row, np.uint32) for _, row in some])
             recent = self._recent_in(rows, kept["warm"])

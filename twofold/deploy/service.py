@@ -71,8 +71,8 @@ class Service:
                     f"the store {settings.store} has the {name} {known.get(name)}, and the run {settings.run} has"
                     f" {inputs.get(name)}; its states cannot be used, so take a new store"
                 )
-        store.take_note("words", inputs)
         self.stream = KeyedStream(model, max_keys=settings.max_keys, store=store, warm=settings.warm)
+        store.take_note("words", inputs)
         self.answered = self.bad = 0
 
     def answer(self, lines: list[Line], record_of: Callable[[bytes], Record]) -> tuple[bytes, int, InputError | None]:
