@@ -26,7 +26,16 @@ def test_shell_commands_are_understood(words, monkeypatch):
         return
     assert words[0] == "twofold"
     done = []
-    for command in (cli.Demo, cli.Train, cli.Evaluate, cli.Stream, cli.Export, cli.Data, cli.Bench, *cli.experiments().values()):
+    for command in (
+        cli.Demo,
+        cli.Train,
+        cli.Evaluate,
+        cli.Stream,
+        cli.Export,
+        cli.Data,
+        cli.Bench,
+        *cli.experiments().values(),
+    ):
         monkeypatch.setattr(command, "run", lambda self, console: done.append(type(self)))
     assert cli.main(words[1:]) == 0
     expected = cli.experiments()[words[2]] if words[1] == "reproduce" else getattr(cli, words[1].capitalize())
