@@ -50,7 +50,7 @@ def killed_until_done(begin, output, kills, whole):
     while done < kills:
         process, before = begin(), size_of(output)
         if rng.random() < 0.9:  # the others are killed while they start
-            grown = before + rng.integers(1, max(2, 2 * whole // kills))
+            grown = before + rng.integers(1, max(2, whole // kills))
             while process.poll() is None and size_of(output) < min(grown, whole):
                 time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.1))
@@ -79,7 +79,7 @@ def check_kills(start, tmp_path, lines, kills):
 
 
 def test_some_kills_lose_and_repeat_nothing(start, tmp_path):
-    assert check_kills(start, tmp_path, 12_000, 2) == 2
+    assert check_kills(start, tmp_path, 25_000, 2) == 2
 
 
 @pytest.mark.long
