@@ -35,8 +35,8 @@ def test_help_has_examples(command, capsys):
 
 
 EXPERIMENTS = (
-    *("comparison", "control", "conversions", "efficiency", "figure2", "figure3", "figure4", "figure5", "optimisers"),
-    *("table1", "table2", "table3", "table4"),
+    *("clock", "comparison", "control", "conversions", "efficiency", "figure2", "figure3", "figure4", "figure5"),
+    *("long", "optimisers", "table1", "table2", "table3", "table4"),
 )
 
 

@@ -1,5 +1,6 @@
 """What the pages say is so: their code runs as a reader would run it, and their links and tables lead where they should."""
 
+import json
 import os
 import re
 import subprocess
@@ -18,14 +19,18 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def blocks(language: str) -> list:
-    """The code blocks of a language on all pages, each with a name for the test's output."""
-    return [
-        pytest.param(code, id=f"{name_of(page)}-{number}")
-        for page in PAGES
-        for number, (found, code) in enumerate(BLOCK.findall(page.read_text()), 1)
-        if found == language
-    ]
+def processes() -> list:
+    """The blocks of Python on all pages, by the process that runs them: those of a page, one after another.
+
+    A block that sets the environment or the configuration of JAX has a process of its own.
+    """
+    found: dict[str, list[str]] = {}
+    for page in PAGES:
+        for number, (language, code) in enumerate(BLOCK.findall(page.read_text()), 1):
+            if language == "python":
+                alone = "os.environ" in code or "jax.config" in code
+                found.setdefault(name_of(page) + f"-{number}" * alone, []).append(code)
+    return [pytest.param(codes, id=name) for name, codes in found.items()]
 
 
 def anchors(page: Path) -> set[str]:
@@ -47,13 +52,22 @@ def broken(page: Path, link: str) -> bool:
     return not target.exists() or bool(anchor and anchor not in anchors(target))
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_a_python_block_runs_in_a_process_of_its_own(code, tmp_path):
+ALL_OF_THEM = """
+import json, sys
+for number, code in enumerate(json.load(sys.stdin), 1):
+    exec(compile(code, f"block {number}", "exec"), {"__name__": "__main__"})
+"""
+
+
+@pytest.mark.parametrize("codes", processes())
+def test_python_blocks_run(codes, tmp_path):
     """As users have it: no environment variables, float32, the default implementation, XLA's own settings."""
     ours = ("TWOFOLD_", "JAX_", "XLA_", "OPENBLAS_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", ALL_OF_THEM]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, input=json.dumps(codes), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -99,9 +99,7 @@ class OnnxStream:
 
         **Raises:** `OSError` if the file cannot be written.
         """
-        state, tokens = self._now
-        model = np.frombuffer(self._model.content, np.uint8)
-        write_arrays(path, {"model": model, "tokens": np.asarray(tokens), **state})
+        write_arrays(path, {"model": np.frombuffer(self._model.content, np.uint8), **self.snapshot()})
 
     @classmethod
     def load(cls, path: Path | str, *, threads: int = 1) -> "OnnxStream":
@@ -112,6 +110,21 @@ class OnnxStream:
         arrays = read_arrays(path, needed=("model", "tokens"))
         stream = cls.__new__(cls)
         stream._start(OnnxModel(arrays.pop("model").tobytes(), threads))
-        tokens = int(arrays.pop("tokens"))
-        stream._now = stream._model.checked_state(arrays), tokens
+        stream.restore(arrays)
         return stream
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """The state and the number of tokens, as arrays with names. `restore` takes them."""
+        state, tokens = self._now
+        return {"tokens": np.asarray(tokens)} | {name: leaf.copy() for name, leaf in state.items()}
+
+    def restore(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Continue exactly where a stream with the same model was when `snapshot` was taken.
+
+        **Raises:** `ValueError` if the arrays are no snapshot of this model. The stream is then as it was.
+        """
+        arrays = dict(snapshot)
+        tokens = arrays.pop("tokens", np.asarray(-1))
+        if tokens.shape != () or tokens.dtype.kind not in "iu" or tokens < 0:
+            raise ValueError("the snapshot is damaged: it does not say how many tokens the stream has read")
+        self._now = self._model.checked_state(arrays), int(tokens)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from twofold.discover.normal_equations import Parameters, normal_equations
 from twofold.forms import gated_rnn_weights
@@ -29,7 +30,9 @@ def test_they_are_those_of_the_whole_jacobian(assert_close, n, g, out, time):
     parameters, noise = Parameters.of(gated_rnn_weights(rnn)), np.random.default_rng(0)
     xs, misses = noise.normal(size=(6, time, 3)), noise.normal(size=(6, time, out))
     with jax.enable_x64(True):
-        slopes = jax.jacfwd(lambda flat: outputs(parameters.like(flat), xs).ravel())(jnp.asarray(parameters.flat()))
+        flat, whole = ravel_pytree(tuple(parameters))
+        slopes = jax.jacfwd(lambda flat: outputs(whole(flat), xs).ravel())(flat)
+    np.testing.assert_array_equal(flat, parameters.flat())
     normal, gradient = normal_equations(parameters, xs, misses)
     assert_close(normal, slopes.T @ slopes, rtol=1e-12)
     assert_close(gradient, slopes.T @ misses.ravel(), rtol=1e-12)

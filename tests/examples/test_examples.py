@@ -23,7 +23,10 @@ def test_every_example_is_run():
     assert {file.name for file in EXAMPLES.glob("*.py")} >= RUN.keys()
 
 
-@pytest.mark.parametrize("name", RUN)
+LONG = ("flights.py", "self_updating.py")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in RUN])
 def test_an_example_runs(name, tmp_path):
     if "mqtt" in name and not (shutil.which("mosquitto") and shutil.which("mosquitto_sub")):
         pytest.skip("MOSQUITTO IS NOT INSTALLED: apt-get install mosquitto mosquitto-clients, and run this test again")

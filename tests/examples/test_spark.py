@@ -15,6 +15,8 @@ from twofold.deploy.finished_run import read_run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "spark.py"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):

@@ -46,7 +46,7 @@ def fitted(mesh, *, seeds=1, steps=6, **options):
     )
 
 
-@pytest.mark.parametrize(("batch", "time", "seeds"), [(2, 1, 1), (1, 4, 2), (2, 4, 1)])
+@pytest.mark.parametrize(("batch", "time", "seeds"), [(1, 4, 2), (2, 4, 1)])
 def test_losses_and_models_are_those_of_one_device(batch, time, seeds, assert_close):
     alone, spread = fitted(None, seeds=seeds), fitted(mesh_of(batch, time), seeds=seeds)
     np.testing.assert_allclose(spread.losses, alone.losses, rtol=1e-5)
@@ -55,7 +55,7 @@ def test_losses_and_models_are_those_of_one_device(batch, time, seeds, assert_cl
         assert x.devices() == y.devices()
 
 
-@pytest.mark.parametrize(("first", "second"), [((1, 1), (2, 4)), ((2, 4), (1, 1)), ((2, 1), (4, 1))])
+@pytest.mark.parametrize(("first", "second"), [((1, 1), (2, 4)), ((2, 4), (1, 1))])
 def test_a_run_continues_on_another_number_of_devices(first, second, tmp_path, monkeypatch):
     from twofold.train import saver
 

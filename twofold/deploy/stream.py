@@ -55,7 +55,7 @@ class Stream:
         """How many tokens the stream has read."""
         return self._now[0][1]
 
-    def push(self, x: Shaped[ArrayLike, "*features"] | Sequence[float]) -> Float[np.ndarray, " out"]:
+    def push(self, x: Shaped[ArrayLike, "*features"] | Sequence[float | int]) -> Float[np.ndarray, " out"]:
         """Read one more token, and return the output after it, `(out_size,)`.
 
         A token is `(in_size,)` finite numbers. For a model that reads marks, it is an integer from 0 to `in_size` - 1.

@@ -1,6 +1,7 @@
 """The loop of a policy is measured in a process of its own, written and printed."""
 
 import json
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -8,10 +9,12 @@ from rich.console import Console
 from twofold import InputError
 from twofold.papers.attention_as_rnn import clock, loop_clock
 from twofold.papers.attention_as_rnn.loop_clock import Clocked, Job
+from twofold.tasks import Control
 
 
 def test_the_clock_is_measured_written_and_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop_clock, "WARM_UP", 5)
+    monkeypatch.setattr(loop_clock, "Control", partial(Control, width=8, depth=1))
     monkeypatch.setattr(clock, "_run", loop_clock.clocked)
     monkeypatch.setattr(clock, "EPISODE", 40)  # a shorter cache
     console = Console(width=200)
