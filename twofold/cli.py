@@ -94,7 +94,7 @@ class TrainOn(Generic[AnyTask]):
     settings: tyro.conf.OmitArgPrefixes[AnyTask]
     out: Path | None = None
     """The folder for the run. If not given, it is runs/DATA-MIXER."""
-    batch_devices: int = 1
+    data_devices: int = 1
     """The sequences of a batch are spread over so many devices."""
     time_devices: int = 1
     """The tokens of each sequence are spread over so many devices."""
@@ -105,7 +105,7 @@ class TrainOn(Generic[AnyTask]):
 
         keep_compiled()
         out = self.out or Path("runs") / f"{self.settings.data_name}-{self.settings.mixer}"
-        run = train(self.settings, out, mesh=mesh_of(self.batch_devices, self.time_devices))
+        run = train(self.settings, out, mesh=mesh_of(self.data_devices, self.time_devices))
         console.print(_metrics_table(run.tables[0]))
         console.print(
             f"{run.figures['data']}.\n"

@@ -96,7 +96,7 @@ def fit(
     - `checkpoint`: a folder. The run is saved there every `checkpoint_seconds` seconds, at its end, and before it ends after
         Ctrl-C or SIGTERM. A run that was stopped, or killed, continues from there to bit-identical results. Without a
         folder, nothing is saved.
-    - `mesh`: a mesh of devices with the axes "batch" or "time" or both, which `mesh_of` makes. Models that `loss` applies with
+    - `mesh`: a mesh of devices with the axes "data" or "time" or both, which `mesh_of` makes. Models that `loss` applies with
         `over_batch` are spread over them. A run can be continued on another mesh, with the same results up to rounding.
     - `title`, `progress`: the title of the progress bar, and whether the bar is shown.
 

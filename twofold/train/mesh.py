@@ -1,4 +1,4 @@
-"""Training over a mesh of devices: sequences are spread over its axis "batch", and their tokens over its axis "time"."""
+"""Training over a mesh of devices: sequences are spread over its axis "data", and their tokens over its axis "time"."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,25 +14,25 @@ from ..errors import InputError
 from ..layers import Layer
 from ..scan.axis import TIME
 
-BATCH = "batch"
+DATA = "data"
 """The axis of a mesh that sequences are spread over."""
 
 
-def mesh_of(batch_devices: int = 1, time_devices: int = 1) -> Mesh | None:
+def mesh_of(data_devices: int = 1, time_devices: int = 1) -> Mesh | None:
     """A mesh of so many devices times so many. It has no axis for a number of 1, and there is no mesh for a single device.
 
     **Raises:** `InputError` for numbers below 1, and if there are fewer devices.
     """
-    for name, count in {"batch_devices": batch_devices, "time_devices": time_devices}.items():
+    for name, count in {"data_devices": data_devices, "time_devices": time_devices}.items():
         if count < 1:
             raise InputError(f"{name} is {count}; it must be at least 1")
-    needed, there = batch_devices * time_devices, jax.devices()
+    needed, there = data_devices * time_devices, jax.devices()
     if needed > len(there):
         raise InputError(
-            f"batch_devices = {batch_devices} times time_devices = {time_devices} needs {needed} devices; there are"
+            f"data_devices = {data_devices} times time_devices = {time_devices} needs {needed} devices; there are"
             f" {len(there)}; on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count={needed} makes more of them"
         )
-    sizes = {axis: count for axis, count in ((BATCH, batch_devices), (TIME, time_devices)) if count > 1}
+    sizes = {axis: count for axis, count in ((DATA, data_devices), (TIME, time_devices)) if count > 1}
     return Mesh(np.array(there[:needed]).reshape(*sizes.values()), tuple(sizes)) if sizes else None
 
 
@@ -43,7 +43,7 @@ def over_batch(model: Layer, xs: Shaped[Array, "sequences time *features"]) -> F
     zeros so that all parts are equal. The model is causal, so padding at the end changes no output before it.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    axes = [axis if axis in mesh.axis_names else None for axis in (BATCH, TIME)]
+    axes = [axis if axis in mesh.axis_names else None for axis in (DATA, TIME)]
     if not any(axes):
         return jax.vmap(model)(xs)
     ys = _in_parts(lambda model, xs: jax.vmap(model)(xs), axes, model, xs)
@@ -61,7 +61,7 @@ def over_rows(f: Callable[[Any, Any], Array], shared: PyTree, rows: PyTree[Array
     if TIME in axes:
         raise InputError("this model cannot be trained with time spread over devices; time_devices must be 1")
     each = jax.vmap(f, (None, 0))
-    return _in_parts(each, [BATCH], shared, rows) if BATCH in axes else each(shared, rows)
+    return _in_parts(each, [DATA], shared, rows) if DATA in axes else each(shared, rows)
 
 
 def _in_parts(f: Callable[[Any, Any], Array], axes: list[str | None], shared: PyTree, rows: PyTree[Array]) -> Array:
@@ -81,19 +81,19 @@ def _in_parts(f: Callable[[Any, Any], Array], axes: list[str | None], shared: Py
 
 
 def spread_state(state: PyTree[Array]) -> PyTree[Array]:
-    """The state of an optimiser, each array spread over the devices of the mesh's axis "batch" where its sizes allow that.
+    """The state of an optimiser, each array spread over the devices of the mesh's axis "data" where its sizes allow that.
 
     So a device keeps its part of the state alone (ZeRO-1, Rajbhandari et al. 2020). Without a mesh, nothing changes.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if BATCH not in mesh.axis_names:
+    if DATA not in mesh.axis_names:
         return state
 
     def spread(x: Array) -> Array:
-        axis = next((i for i, size in enumerate(x.shape) if size % mesh.shape[BATCH] == 0), None)
+        axis = next((i for i, size in enumerate(x.shape) if size % mesh.shape[DATA] == 0), None)
         names: list[Any] = [None] * x.ndim
         if axis is not None:
-            names[axis] = BATCH
+            names[axis] = DATA
         return jax.lax.with_sharding_constraint(x, PartitionSpec(*names))
 
     return jax.tree.map(spread, state)
