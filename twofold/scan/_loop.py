@@ -1,6 +1,8 @@
 """A loop over time that leaves its arrays where they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import jax
@@ -8,6 +10,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._varying import alike, like, tied
+
+
+plain = ContextVar("plain", default=False)
+"""Whether loops over time are traced as lax.scan over their tokens: see `plain_loops`."""
+
+
+@contextmanager
+def plain_loops() -> Iterator[None]:
+    """In here, `loop` is traced as lax.scan, which says what each step reads and writes. Exports to other languages want it."""
+    before = plain.set(True)
+    try:
+        yield
+    finally:
+        plain.reset(before)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 4))
@@ -26,6 +42,8 @@ def _loop(step, constants, carry, xs, reverse):
     if length == 1:  # a single token needs no loop
         carry, y = step(constants, carry, jax.tree.map(lambda x: x[0], xs))
         return carry, jax.tree.map(lambda y: y[None], y)
+    if plain.get():
+        return lax.scan(partial(step, constants), carry, xs, reverse=reverse)
     token = jax.tree.map(lambda x: like(x, x.shape[1:], x.dtype), xs)
     shapes = jax.eval_shape(partial(step, constants), carry, token)[1]
     ys = jax.tree.map(lambda y: jnp.zeros((length, *y.shape), y.dtype), shapes)
