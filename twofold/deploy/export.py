@@ -1,6 +1,5 @@
 """Write a model as an ONNX file: its step, or its reading of whole sequences."""
 
-import copy
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +17,12 @@ from ..layers import Layer, Rescaled
 from ..layers.layer import dtype_of
 from ..models import Policy
 from ..saving import named_leaves
-from ..scan._loop import plain_loops
+from ..scan.plain import plain_loops
+from .blocks import BLOCK, in_blocks
 from .translation import BATCH, IR_VERSION, OPSET, Graph, Tensor, shape_of, typed
 
 KEY = "twofold"
 """The key of the file's metadata. Its value is JSON."""
-BLOCK = 64
-"""So many tokens of a sequence are computed in parallel."""
 
 
 def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about: dict[str, Any] | None = None) -> None:
@@ -40,7 +38,8 @@ def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about:
     - `model`: a layer or a model in float32.
     - `file`: the file, whose name ends in .onnx. A file that is there is replaced.
     - `prefill`: write a graph that reads whole sequences instead. `xs`, `(time, batch, in_size)`, takes the place of `x`, and
-        `ys`, `(time, batch, out_size)`, that of `y`. Any length is read: an operator of ONNX repeats the step.
+        `ys`, `(time, batch, out_size)`, that of `y`. Any length is read. The graph is the `prefill` of the model for each 64 tokens, one block after another, and
+        its step for the rest.
     - `about`: what else goes into the metadata. It must be JSON.
 
     **Raises:** `InputError` for another name, for a model in another dtype, and for a model that uses an operation which twofold
@@ -53,7 +52,7 @@ def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about:
         raise InputError(f"the model computes in {dtype_of(model)}; only models in float32 can be written in ONNX")
     state = {f"state{name}": leaf for name, leaf in named_leaves(model.init_state()).items()}
     proto = helper.make_model(
-        _sequence(model, state) if prefill else _body(model, state)[0],
+        _sequence(model, state) if prefill else _graph(model, state)[0],
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="twofold",
@@ -74,73 +73,19 @@ def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about:
 
 
 def _sequence(model: Layer, state: dict[str, np.ndarray]) -> onnx.GraphProto:
-    """The graph of sequences of any length: blocks of `BLOCK` tokens, one after another, and then the steps of the rest."""
-    block, graph = _body(model, state, "block/", BLOCK)
-    step, _ = _body(model, state, "step/", beside=graph)
-    for body in (block, step):
-        del body.initializer[:]  # a body sees the constants of the graph around it
-    whole = Graph("xs", 1, beside=graph)
-    xs, axis, end = Tensor("xs", ()), whole.integers([0]), whole.integers([np.iinfo(np.int64).max])
-    size = whole.integers([BLOCK])
-    count = whole.elementwise("Div", whole.made((1,), "Shape", xs, start=0, end=1), size)
-    split = whole.elementwise("Mul", count, size)
-    shape = whole.made((), "Concat", count, size, whole.made((), "Shape", xs, start=1), axis=0)
-    blocks = whole.made((), "Reshape", whole.made((), "Slice", xs, axis, split, axis), shape, allowzero=1)
-    rest = whole.made((), "Slice", xs, split, end, axis)
-    *between, ys = _each(whole, block, list(state), blocks)
-    shape = whole.made((), "Concat", split, whole.made((), "Shape", ys, start=2), axis=0)
-    early = whole.made((), "Reshape", ys, shape, allowzero=1)
-    *after, late = _each(whole, step, [x.name for x in between], rest)
-    outputs = [*(f"next_{name}" for name in state), "ys"]
-    for found, name in zip([*after, whole.made((), "Concat", early, late, axis=0)], outputs, strict=True):
-        whole.nodes.append(helper.make_node("Identity", [found.name], [name]))
-    nodes, constants = whole.used(outputs)
-    inputs, results = ([_around(value) for value in values] for values in (step.input, step.output))
-    return helper.make_graph(nodes, "prefill", inputs, results, constants)
+    block, constants = _graph(model, state, "block/", BLOCK)
+    step, constants = _graph(model, state, "step/", beside=constants)
+    return in_blocks(block, step, constants)
 
 
-def _each(graph: Graph, body: onnx.GraphProto, state: list[str], tokens: Tensor) -> list[Tensor]:
-    """Run `body` on each of the tokens. Return the state after them, and the answers.
-
-    A Scan of nothing is an error in ONNX Runtime, so there is an If around it.
-    """
-    some, none = Graph("xs", 1, beside=graph), Graph("xs", 1, beside=graph)
-    found = [[each.new_name() for _ in body.output] for each in (some, none)]
-    some.nodes.append(helper.make_node("Scan", [*state, tokens.name], found[0], body=body, num_scan_inputs=1))
-    sizes = [dim.dim_value for dim in body.output[-1].type.tensor_type.shape.dim]
-    parts = [none.batch() if size == 0 else none.integers([size]) for size in sizes]
-    empty = none.made((), "ConstantOfShape", none.made((), "Concat", none.integers([0]), *parts, axis=0))
-    for before, name in zip([*state, empty.name], found[1], strict=True):
-        none.nodes.append(helper.make_node("Identity", [before], [name]))
-    branches = []
-    for each, names in zip((some, none), found, strict=True):
-        kinds = [value.type.tensor_type.elem_type for value in body.output]
-        results = [helper.make_tensor_value_info(*pair, None) for pair in zip(names, kinds, strict=True)]
-        branches.append(helper.make_graph(each.nodes, "branch", [], results))
-    length = graph.made((1,), "Shape", tokens, start=0, end=1)
-    present = graph.elementwise("Greater", length, graph.integers([0]))
-    names = graph.add("If", present, outputs=len(body.output), then_branch=branches[0], else_branch=branches[1])
-    return [Tensor(name, ()) for name in names]
-
-
-def _around(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    """The input or the output of the whole that becomes this one of a step."""
-    around = copy.deepcopy(value)
-    around.name = value.name.partition("/")[2]
-    if around.name in ("x", "y"):
-        around.name += "s"
-        around.type.tensor_type.shape.dim.insert(0, onnx.TensorShapeProto.Dimension(dim_param="time"))
-    return around
-
-
-def _body(
+def _graph(
     model: Layer,
     state: dict[str, np.ndarray],
     prefix: str = "",
     length: int | None = None,
     beside: Graph | None = None,
 ) -> tuple[onnx.GraphProto, Graph]:
-    """The graph of one step, or of `length` tokens in parallel; and what it was made with.
+    """The graph of one step, or of `length` tokens in parallel; and what it was made with, which has its constants.
 
     The names of its inputs and outputs begin with `prefix`.
     """
@@ -156,7 +101,9 @@ def _body(
     shape = (*(() if length is None else (length,)), batch, *(() if marks else (model.in_size,)))
     x = jax.ShapeDtypeStruct(shape, np.int32 if marks else np.float32)
     leaves = [jax.ShapeDtypeStruct((batch, *leaf.shape), leaf.dtype) for leaf in state.values()]
-    inputs, outputs = ([prefix + name for name in names] for names in ((*state, "x"), (*map("next_{}".format, state), "y")))
+    inputs, outputs = (
+        [prefix + name for name in names] for names in ((*state, "x"), (*map("next_{}".format, state), "y"))
+    )
     graph = Graph(inputs[-1], axis, beside)
     with plain_loops():
         closed = jax.make_jaxpr(run)(leaves, x)

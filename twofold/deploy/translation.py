@@ -176,6 +176,8 @@ class Graph:
         """A loop, as ONNX's Scan. Its body sees the constants and the values of the graph around it."""
         params, body = equation.params, equation.params["jaxpr"]
         consts, carry = params["num_consts"], params["num_carry"]
+        if len(inputs) == consts + carry:
+            raise InputError("the model uses a loop of JAX that reads no tokens, which twofold cannot write in ONNX")
         outer = [self._whole(x, v) for x, v in zip(inputs[consts:], equation.invars[consts:], strict=True)]
         inner = Graph(self._batch_of, self._axis, beside=self)
         variables = body.jaxpr.invars[consts:]
@@ -265,7 +267,15 @@ def _function_in(equation) -> ClosedJaxpr | None:
     """The function that an equation calls, such as one that is under `jax.jit` or that has a derivative of its own."""
     if equation.primitive.name == "native_or_portable":  # the scans' own primitive
         return jax.make_jaxpr(equation.params["portable"])(*(v.aval for v in equation.invars))
-    if equation.primitive.name not in ("checkpoint", "jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2"):
+    if equation.primitive.name not in (
+        "checkpoint",
+        "jit",
+        "pjit",
+        "closed_call",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "remat2",
+    ):
         return None
     inner = equation.params.get("jaxpr") or equation.params["call_jaxpr"]
     return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())

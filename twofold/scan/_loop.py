@@ -1,8 +1,6 @@
 """A loop over time that leaves its arrays where they are."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -10,20 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._varying import alike, like, tied
-
-
-plain = ContextVar("plain", default=False)
-"""Whether loops over time are traced as lax.scan over their tokens: see `plain_loops`."""
-
-
-@contextmanager
-def plain_loops() -> Iterator[None]:
-    """In here, `loop` is traced as lax.scan, which says what each step reads and writes. Exports to other languages want it."""
-    before = plain.set(True)
-    try:
-        yield
-    finally:
-        plain.reset(before)
+from .plain import plain
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 4))
@@ -31,7 +16,7 @@ def loop(step: Callable, constants, carry, xs, reverse: bool = False):
     """`lax.scan(partial(step, constants), carry, xs, reverse=reverse)`, up to four times as fast for batches on a CPU.
 
     lax.scan wants time first in memory: under `jax.vmap` it copies all inputs into that order, and the outputs back. Here
-    every step cuts its token out of the arrays as they are. `step` closes over no traced array. The gradient, which
+    every step cuts its token out of the arrays as they are, unless `plain_loops` are asked for. `step` closes over no traced array. The gradient, which
     only second derivatives need, is that of lax.scan.
     """
     return tied(_loop(step, constants, carry, xs, reverse), (constants, carry, xs))

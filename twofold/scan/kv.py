@@ -12,10 +12,10 @@ from ..errors import InputError
 from . import _native
 from ._arguments import checked_resets, common_dtype
 from ._dispatch import choose
-from ._loop import plain
 from ._platform import Implementation, dispatch
 from ._varying import alike, tied
 from .axis import before_part, of_last_part
+from .plain import plain
 
 CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
 
