@@ -291,7 +291,8 @@ def test_the_graph_of_sequences_in_onnx_is_the_prefill(case, assert_close, tmp_p
     structure = jax.tree.structure(case.fresh)
     for i, state in enumerate((case.state, case.fresh)):
         last = jax.tree.unflatten(structure, [x[i] for x in leaves])
-        assert_close((last, np.concatenate(ys)[:, i]), run(case.layer, state, batch[:, i]), case.rtol)
+        rtol = case.rtol and 1e-4  # a conversion loses digits with every token
+        assert_close((last, np.concatenate(ys)[:, i]), run(case.layer, state, batch[:, i]), rtol)
 
 
 @in_double

@@ -38,8 +38,8 @@ def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about:
     - `model`: a layer or a model in float32.
     - `file`: the file, whose name ends in .onnx. A file that is there is replaced.
     - `prefill`: write a graph that reads whole sequences instead. `xs`, `(time, batch, in_size)`, takes the place of `x`, and
-        `ys`, `(time, batch, out_size)`, that of `y`. Any length is read. The graph is the `prefill` of the model for each 64 tokens, one block after another, and
-        its step for the rest.
+        `ys`, `(time, batch, out_size)`, that of `y`. Any length is read. Blocks of 64 tokens go through the `prefill` of the
+        model, one block after another, and the rest goes through its step.
     - `about`: what else goes into the metadata. It must be JSON.
 
     **Raises:** `InputError` for another name, for a model in another dtype, and for a model that uses an operation which twofold

@@ -5,7 +5,7 @@ runs. A complex number is a pair of real tensors, because ONNX has hardly any op
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
@@ -54,7 +54,7 @@ class Graph:
         self._batch_of, self._axis = batch_of, axis
         self.constants: dict[str, np.ndarray] = beside.constants if beside else {}
         self._names: dict[tuple, str] = beside._names if beside else {}
-        self._numbers = beside._numbers if beside else itertools.count()
+        self._numbers: Iterator[int] = beside._numbers if beside else itertools.count()
 
     def constant(self, value: np.ndarray) -> Tensor:
         """A constant tensor. Equal constants are stored once."""
@@ -176,8 +176,10 @@ class Graph:
         """A loop, as ONNX's Scan. Its body sees the constants and the values of the graph around it."""
         params, body = equation.params, equation.params["jaxpr"]
         consts, carry = params["num_consts"], params["num_carry"]
-        if len(inputs) == consts + carry:
-            raise InputError("the model uses a loop of JAX that reads no tokens, which twofold cannot write in ONNX")
+        if params["reverse"] or len(inputs) == consts + carry:
+            raise InputError(
+                "the model uses a loop of JAX that runs backwards or reads no tokens, which twofold cannot write in ONNX"
+            )
         outer = [self._whole(x, v) for x, v in zip(inputs[consts:], equation.invars[consts:], strict=True)]
         inner = Graph(self._batch_of, self._axis, beside=self)
         variables = body.jaxpr.invars[consts:]
@@ -189,11 +191,9 @@ class Graph:
         found = [_named(self.new_name, v) for v in equation.outvars]
         nodes, _ = inner.used([x.name for x in _parts(returned)])
         graph = helper.make_graph(nodes, "turn", _typed(arguments, variables), _typed(returned, body.jaxpr.outvars))
-        tokens, ys = len(_parts(arguments[carry:])), len(_parts(found[carry:]))
-        names = ([x.name for x in _parts(values)] for values in (outer, found))
-        directions = {"scan_input_directions": [int(params["reverse"])] * tokens}
-        directions |= {"scan_output_directions": [int(params["reverse"])] * ys} if ys else {}
-        self.nodes.append(helper.make_node("Scan", *names, body=graph, num_scan_inputs=tokens, **directions))
+        names, tokens = [x.name for x in _parts(outer)], len(_parts(arguments[carry:]))
+        results = [x.name for x in _parts(found)]
+        self.nodes.append(helper.make_node("Scan", names, results, body=graph, num_scan_inputs=tokens))
         return found
 
     def _constant(self, array) -> Value:

@@ -16,8 +16,8 @@ def loop(step: Callable, constants, carry, xs, reverse: bool = False):
     """`lax.scan(partial(step, constants), carry, xs, reverse=reverse)`, up to four times as fast for batches on a CPU.
 
     lax.scan wants time first in memory: under `jax.vmap` it copies all inputs into that order, and the outputs back. Here
-    every step cuts its token out of the arrays as they are, unless `plain_loops` are asked for. `step` closes over no traced array. The gradient, which
-    only second derivatives need, is that of lax.scan.
+    every step cuts its token out of the arrays as they are, except inside of `plain_loops`. `step` closes over no traced
+    array. The gradient, which only second derivatives need, is that of lax.scan.
     """
     return tied(_loop(step, constants, carry, xs, reverse), (constants, carry, xs))
 

@@ -203,8 +203,9 @@ def _chunks(q, k, v, state, segments, segment, reverse):
         chunks = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), (q, k, v, segments))
 
         def turn(carry, chunk):
-            *carry, found = absorb(*carry, chunk)
-            return tuple(carry), found
+            state, current = carry
+            state, current, found = absorb(state, current, chunk)
+            return (state, current), found
 
         (state, _), out = lax.scan(turn, (state, segment), chunks, reverse=reverse)
         return state, out.reshape(-1, *v.shape[1:])[:time]
