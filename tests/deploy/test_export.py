@@ -4,6 +4,7 @@ That the graph is the step is a law of every layer, in tests/layers/test_law.py.
 """
 
 import json
+from itertools import pairwise
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from twofold import InputError, __version__, load
 from twofold.deploy import OnnxStream, export_onnx
+from twofold.deploy.blocks import BLOCK
 from twofold.deploy.exported_run import ALLOWED, difference, export_run
 from twofold.layers import LRU, MIXERS, Aaren
 from twofold.models import SequenceModel
@@ -28,14 +30,22 @@ def model_of(mixer, **options):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_the_graph_of_a_sequence_reads_any_length_and_goes_on(mixer, tmp_path, normal, assert_close):
     """Its states are those of the graph of a step."""
-    model, xs = model_of(mixer, predicts="sequence"), normal("xs", 20, 3, dtype="float32")
+    model, xs = model_of(mixer, predicts="sequence"), normal("xs", 2 * BLOCK + 20, 3, dtype="float32")
     export_onnx(model, tmp_path / "step.onnx")
     export_onnx(model, tmp_path / "sequence.onnx", prefill=True)
     many, one = OnnxStream(tmp_path / "sequence.onnx"), OnnxStream(tmp_path / "step.onnx")
-    ys = np.concatenate([many.push_many(xs[:0]), many.push_many(xs[:13]), [many.push(xs[13])], many.push_many(xs[14:])])
+    cuts = [0, 0, 13, BLOCK + 13]  # nothing, steps alone, a block alone, and one more block and steps
+    ys = np.concatenate(
+        [
+            *(many.push_many(xs[a:b]) for a, b in pairwise(cuts)),
+            [many.push(xs[cuts[-1]])],
+            many.push_many(xs[cuts[-1] + 1 :]),
+        ]
+    )
     assert_close(ys, np.array([one.push(x) for x in xs]))
     assert_close(ys, np.asarray(jax.jit(lambda xs: model(xs))(xs)))
-    assert_close(list(many._now[0].values()), list(one._now[0].values()))
+    structure = jax.tree.structure(model.init_state())
+    assert_close(*(jax.tree.unflatten(structure, list(stream._now[0].values())) for stream in (many, one)))
 
 
 def test_the_graph_names_every_array_of_the_state_and_leaves_the_batch_open(tmp_path):
@@ -112,7 +122,9 @@ HEADS = {
 ALL = [pytest.param(head, mixer, 1000, marks=pytest.mark.long) for head in HEADS for mixer in MIXERS]
 
 
-@pytest.mark.parametrize(("head", "mixer", "count"), [*((head, "softmax-attention", 40) for head in HEADS), *ALL])
+@pytest.mark.parametrize(
+    ("head", "mixer", "count"), [*((head, "softmax-attention", BLOCK + 5) for head in HEADS), *ALL]
+)
 def test_the_head_of_every_task_is_exported(head, mixer, count, tmp_path, write_control, monkeypatch):
     """Of a model with random weights, on tokens of the test part."""
     if head.startswith("control"):
@@ -123,12 +135,14 @@ def test_the_head_of_every_task_is_exported(head, mixer, count, tmp_path, write_
         data = task.load()
         model = task.deployed(task.model(data, jax.random.key(0)), data)
         tokens = np.asarray(task.example(data), np.float32)
-        export_onnx(model, tmp_path / "model.onnx")
-        assert difference(model, tmp_path / "model.onnx", np.resize(tokens, (count, tokens.shape[1]))) < ALLOWED
+        for prefill in (False, True):
+            export_onnx(model, tmp_path / "model.onnx", prefill=prefill)
+            assert difference(model, tmp_path / "model.onnx", np.resize(tokens, (count, tokens.shape[1]))) < ALLOWED
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("prefill", [False, True], ids=["step", "prefill"])
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_100_000_tokens_are_carried_through_the_graph(mixer, tmp_path, normal):
-    export_onnx(model_of(mixer), tmp_path / "model.onnx")
+def test_100_000_tokens_are_carried_through_the_graph(mixer, prefill, tmp_path, normal):
+    export_onnx(model_of(mixer), tmp_path / "model.onnx", prefill=prefill)
     assert difference(model_of(mixer), tmp_path / "model.onnx", normal("long", 100_000, 3, dtype="float32")) < ALLOWED

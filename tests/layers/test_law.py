@@ -15,6 +15,7 @@ from jax import lax
 
 from twofold import convert, layers, models
 from twofold.deploy import export_onnx
+from twofold.deploy.blocks import BLOCK
 from twofold.layers import (
     GRU,
     LRU,
@@ -262,6 +263,36 @@ def test_the_graph_in_onnx_is_the_step(case, assert_close, tmp_path):
     for i, tokens in enumerate((case.xs, case.others)):
         state = jax.tree.unflatten(jax.tree.structure(case.fresh), [x[i] for x in feeds.values()])
         assert_close((state, np.stack(ys)[:, i]), case.fold(case.fresh, tokens), case.rtol)
+
+
+IN_SUITE = "LRU, in-skip", "LSTM", "Stack"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(each, marks=() if each[0] in IN_SUITE else pytest.mark.long) for each in SINGLE],
+    indirect=True,
+    ids=", ".join,
+)
+def test_the_graph_of_sequences_in_onnx_is_the_prefill(case, assert_close, tmp_path):
+    """For a batch of two sequences, from two states: a block of tokens in parallel, and some more. The step goes on."""
+    kind = np.float32 if case.xs.ndim == 2 else np.int32
+    batch = np.resize(np.stack([case.xs, case.others], 1), (BLOCK + TIME, 2, *case.xs.shape[1:])).astype(kind)
+    names = [f"state{name}" for name in named_leaves(case.fresh)]
+    leaves = [np.stack(pair) for pair in zip(*map(jax.tree.leaves, (case.state, case.fresh)), strict=True)]
+    ys = []
+    for name, tokens in [("xs", batch[:-PART]), *(("x", x) for x in batch[-PART:])]:
+        file = tmp_path / f"{name}.onnx"
+        if not file.exists():
+            export_onnx(case.layer, file, prefill=name == "xs")
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        *leaves, y = session.run(None, dict(zip(names, leaves, strict=True)) | {name: tokens})
+        ys.append(y if name == "xs" else y[None])
+    structure = jax.tree.structure(case.fresh)
+    for i, state in enumerate((case.state, case.fresh)):
+        last = jax.tree.unflatten(structure, [x[i] for x in leaves])
+        rtol = case.rtol and 1e-4  # a conversion loses digits with every token
+        assert_close((last, np.concatenate(ys)[:, i]), run(case.layer, state, batch[:, i]), rtol)
 
 
 @in_double

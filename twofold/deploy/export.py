@@ -1,6 +1,5 @@
 """Write a model as an ONNX file: its step, or its reading of whole sequences."""
 
-import copy
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,9 @@ from ..layers import Layer, Rescaled
 from ..layers.layer import dtype_of
 from ..models import Policy
 from ..saving import named_leaves
-from .translation import BATCH, IR_VERSION, OPSET, Graph, Tensor, shape_of
+from ..scan.plain import plain_loops
+from .blocks import BLOCK, in_blocks
+from .translation import BATCH, IR_VERSION, OPSET, Graph, Tensor, shape_of, typed
 
 KEY = "twofold"
 """The key of the file's metadata. Its value is JSON."""
@@ -37,7 +38,8 @@ def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about:
     - `model`: a layer or a model in float32.
     - `file`: the file, whose name ends in .onnx. A file that is there is replaced.
     - `prefill`: write a graph that reads whole sequences instead. `xs`, `(time, batch, in_size)`, takes the place of `x`, and
-        `ys`, `(time, batch, out_size)`, that of `y`. Any length is read: an operator of ONNX repeats the step.
+        `ys`, `(time, batch, out_size)`, that of `y`. Any length is read. Blocks of 64 tokens go through the `prefill` of the
+        model, one block after another, and the rest goes through its step.
     - `about`: what else goes into the metadata. It must be JSON.
 
     **Raises:** `InputError` for another name, for a model in another dtype, and for a model that uses an operation which twofold
@@ -50,7 +52,7 @@ def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about:
         raise InputError(f"the model computes in {dtype_of(model)}; only models in float32 can be written in ONNX")
     state = {f"state{name}": leaf for name, leaf in named_leaves(model.init_state()).items()}
     proto = helper.make_model(
-        _repeated(_step(model, state, "token/")) if prefill else _step(model, state),
+        _sequence(model, state) if prefill else _graph(model, state)[0],
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="twofold",
@@ -70,59 +72,53 @@ def export_onnx(model: Layer, file: Path | str, *, prefill: bool = False, about:
     write_whole(file, proto.SerializeToString())
 
 
-def _step(model: Layer, state: dict[str, np.ndarray], prefix: str = "") -> onnx.GraphProto:
-    """The graph of one step. The names of its inputs and outputs begin with `prefix`."""
+def _sequence(model: Layer, state: dict[str, np.ndarray]) -> onnx.GraphProto:
+    block, constants = _graph(model, state, "block/", BLOCK)
+    step, constants = _graph(model, state, "step/", beside=constants)
+    return in_blocks(block, step, constants)
+
+
+def _graph(
+    model: Layer,
+    state: dict[str, np.ndarray],
+    prefix: str = "",
+    length: int | None = None,
+    beside: Graph | None = None,
+) -> tuple[onnx.GraphProto, Graph]:
+    """The graph of one step, or of `length` tokens in parallel; and what it was made with, which has its constants.
+
+    The names of its inputs and outputs begin with `prefix`.
+    """
     (batch,) = export.symbolic_shape(BATCH)
     structure = jax.tree.structure(model.init_state())
+    function, axis = (model.step, 0) if length is None else (model.prefill, 1)
 
-    def step(leaves, x):
-        after, y = jax.vmap(model.step)(jax.tree.unflatten(structure, leaves), x)
+    def run(leaves, x):
+        after, y = jax.vmap(function, (0, axis), (0, axis))(jax.tree.unflatten(structure, leaves), x)
         return jax.tree.leaves(after), y
 
     marks = model.reads == "marks"
-    x = jax.ShapeDtypeStruct((batch,) if marks else (batch, model.in_size), np.int32 if marks else np.float32)
+    shape = (*(() if length is None else (length,)), batch, *(() if marks else (model.in_size,)))
+    x = jax.ShapeDtypeStruct(shape, np.int32 if marks else np.float32)
     leaves = [jax.ShapeDtypeStruct((batch, *leaf.shape), leaf.dtype) for leaf in state.values()]
-    function = jax.make_jaxpr(step)(leaves, x)
     inputs, outputs = (
         [prefix + name for name in names] for names in ((*state, "x"), (*map("next_{}".format, state), "y"))
     )
-    graph = Graph(batch_of=inputs[-1])
-    arguments = [Tensor(name, shape_of(v)) for name, v in zip(inputs, function.jaxpr.invars, strict=True)]
-    for name, argument, result in zip(outputs, arguments, graph.call(function, *arguments), strict=True):
+    graph = Graph(inputs[-1], axis, beside)
+    with plain_loops():
+        closed = jax.make_jaxpr(run)(leaves, x)
+        arguments = [Tensor(name, shape_of(v)) for name, v in zip(inputs, closed.jaxpr.invars, strict=True)]
+        results = graph.call(closed, *arguments)
+    for name, argument, result in zip(outputs, arguments, results, strict=True):
         # Where a state has no elements, the next state is the one before.
         graph.nodes.append(helper.make_node("Identity", [result.name or argument.name], [name]))
     nodes, constants = graph.used(outputs)
-    return helper.make_graph(
-        nodes,
-        "step",
-        [_typed(name, v) for name, v in zip(inputs, function.jaxpr.invars, strict=True)],
-        [_typed(name, v) for name, v in zip(outputs, function.jaxpr.outvars, strict=True)],
-        constants,
+    typed_inputs, typed_outputs = (
+        [typed(name, v) for name, v in zip(names, variables, strict=True)]
+        for names, variables in ((inputs, closed.jaxpr.invars), (outputs, closed.jaxpr.outvars))
     )
-
-
-def _typed(name: str, variable) -> onnx.ValueInfoProto:
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(variable.aval.dtype))
-    return helper.make_tensor_value_info(name, kind, shape_of(variable))
-
-
-def _repeated(step: onnx.GraphProto) -> onnx.GraphProto:
-    """A graph that takes `step` for each of the tokens `xs`."""
-    constants = list(step.initializer)
-    del step.initializer[:]  # the step sees those of the graph around it
-
-    def around(values):
-        """The tensors around the step that belong to its inputs or outputs. The last one has many tokens."""
-        *state, token = copy.deepcopy(list(values))
-        for value in (*state, token):
-            value.name = value.name.partition("/")[2]
-        token.name += "s"
-        token.type.tensor_type.shape.dim.insert(0, onnx.TensorShapeProto.Dimension(dim_param="time"))
-        return [*state, token]
-
-    inputs, outputs = around(step.input), around(step.output)
-    repeat = helper.make_node("Scan", [x.name for x in inputs], [x.name for x in outputs], body=step, num_scan_inputs=1)
-    return helper.make_graph([repeat], "prefill", inputs, outputs, constants)
+    name = "step" if length is None else "block"
+    return helper.make_graph(nodes, name, typed_inputs, typed_outputs, constants), graph
 
 
 def _described(leaf: np.ndarray) -> dict[str, Any]:

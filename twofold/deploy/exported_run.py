@@ -34,16 +34,22 @@ def export_run(folder: Path | str, file: Path | str, *, prefill: bool = False) -
     export_onnx(load(folder), file, prefill=prefill, about={"settings": settings, "words": words})
 
 
-def verify(folder: Path | str, file: Path | str, tokens: int) -> float:
-    """Run tokens of the test part of a run through its model and through its ONNX file. Return the `difference`.
+def verify(folder: Path | str, file: Path | str, tokens: int) -> tuple[int, float]:
+    """Run tokens of the test part of a run through its model and through its ONNX file. Return how many, and the `difference`.
 
-    If the test part has fewer tokens, they are repeated.
+    If the test part has fewer tokens, they are repeated. A graph of sequences gets at least one more token than its blocks
+    have, so that all parts of it run.
 
     **Raises:** `InputError` for a folder that is not the folder of a finished run with one seed.
     """
+    from . import OnnxStream
+    from .blocks import BLOCK
+
+    if OnnxStream(file).about["form"] == "prefill":
+        tokens = max(tokens, BLOCK + 1)
     task, model, data = load_run(folder)
     example = np.asarray(task.example(data))
-    return difference(model, file, np.resize(example, (tokens, *example.shape[1:])))
+    return tokens, difference(model, file, np.resize(example, (tokens, *example.shape[1:])))
 
 
 def difference(model: Layer, file: Path | str, tokens: Float[ArrayLike, "time in"]) -> float:

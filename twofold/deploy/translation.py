@@ -5,7 +5,7 @@ runs. A complex number is a pair of real tensors, because ONNX has hardly any op
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
@@ -45,13 +45,16 @@ Value = Tensor | Pair
 class Graph:
     """The nodes and constants of an ONNX graph, while they are added one by one."""
 
-    def __init__(self, batch_of: str):
-        """An empty graph. The first dimension of its input `batch_of` is `BATCH`."""
+    def __init__(self, batch_of: str, axis: int = 0, beside: "Graph | None" = None):
+        """An empty graph. The dimension `axis` of its input `batch_of` is `BATCH`.
+
+        It shares its constants with the graph `beside`, and no other name.
+        """
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, np.ndarray] = {}
-        self._names: dict[tuple, str] = {}
-        self._batch_of = batch_of
-        self._numbers = itertools.count()
+        self._batch_of, self._axis = batch_of, axis
+        self.constants: dict[str, np.ndarray] = beside.constants if beside else {}
+        self._names: dict[tuple, str] = beside._names if beside else {}
+        self._numbers: Iterator[int] = beside._numbers if beside else itertools.count()
 
     def constant(self, value: np.ndarray) -> Tensor:
         """A constant tensor. Equal constants are stored once."""
@@ -70,9 +73,12 @@ class Graph:
         """A list of integers, as operators take shapes and axes."""
         return self.constant(np.array(values, np.int64))
 
+    def new_name(self) -> str:
+        return f"t{next(self._numbers)}"
+
     def add(self, operator: str, *inputs: Tensor, outputs: int = 1, **attributes: Any) -> list[str]:
         """Add a node, and return the names of its outputs."""
-        names = [f"t{next(self._numbers)}" for _ in range(outputs)]
+        names = [self.new_name() for _ in range(outputs)]
         self.nodes.append(helper.make_node(operator, [x.name for x in inputs], names, **attributes))
         return names
 
@@ -111,7 +117,7 @@ class Graph:
         for node in reversed(self.nodes):
             if names.intersection(node.output):
                 nodes.append(node)
-                names.update(node.input)
+                names.update(_read_by(node))
         if "" in names:
             raise InputError("the model has a layer without neurons, which twofold cannot write in ONNX")
         constants = (numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in names)
@@ -119,7 +125,7 @@ class Graph:
 
     def batch(self) -> Tensor:
         """The size of the batch, `(1,)`."""
-        return self.made((1,), "Shape", Tensor(self._batch_of, ()), start=0, end=1)
+        return self.made((1,), "Shape", Tensor(self._batch_of, ()), start=self._axis, end=self._axis + 1)
 
     def call(self, closed: ClosedJaxpr, *inputs: Value) -> list[Any]:
         """Add the nodes of a function, and return its outputs, expanded to their whole shapes.
@@ -140,10 +146,10 @@ class Graph:
         name, params = equation.primitive.name, equation.params
         if (inner := _function_in(equation)) is not None:
             return self.call(inner, *inputs)
-        if name == "scan" and params["length"] == 1:
-            return self._one_turn(equation, inputs)
         if all(0 in v.aval.shape for v in equation.outvars):
             return [Tensor("", shape_of(v)) for v in equation.outvars]
+        if name == "scan":
+            return self._one_turn(equation, inputs) if params["length"] == 1 else self._turns(equation, inputs)
         complex_inputs = any(isinstance(x, Pair) for x in inputs)
         if name in COMPLEX and (complex_inputs or name == "complex" or _is_complex(equation.outvars[0])):
             return [COMPLEX[name](self, equation, *inputs)]
@@ -166,6 +172,30 @@ class Graph:
         outputs = self.call(body, *inputs[:carried], *tokens)
         return [self.reshaped(x, shape_of(v)) for x, v in zip(outputs, equation.outvars, strict=True)]
 
+    def _turns(self, equation, inputs: list[Any]) -> list[Value]:
+        """A loop, as ONNX's Scan. Its body sees the constants and the values of the graph around it."""
+        params, body = equation.params, equation.params["jaxpr"]
+        consts, carry = params["num_consts"], params["num_carry"]
+        if params["reverse"] or len(inputs) == consts + carry:
+            raise InputError(
+                "the model uses a loop of JAX that runs backwards or reads no tokens, which twofold cannot write in ONNX"
+            )
+        outer = [self._whole(x, v) for x, v in zip(inputs[consts:], equation.invars[consts:], strict=True)]
+        inner = Graph(self._batch_of, self._axis, beside=self)
+        variables = body.jaxpr.invars[consts:]
+        arguments = [_named(inner.new_name, v) for v in variables]
+        results = inner.call(body, *inputs[:consts], *arguments)
+        returned = [_named(inner.new_name, v) for v in body.jaxpr.outvars]
+        for result, name in zip(_parts(results), _parts(returned), strict=True):
+            inner.nodes.append(helper.make_node("Identity", [result.name], [name.name]))
+        found = [_named(self.new_name, v) for v in equation.outvars]
+        nodes, _ = inner.used([x.name for x in _parts(returned)])
+        graph = helper.make_graph(nodes, "turn", _typed(arguments, variables), _typed(returned, body.jaxpr.outvars))
+        names, tokens = [x.name for x in _parts(outer)], len(_parts(arguments[carry:]))
+        results = [x.name for x in _parts(found)]
+        self.nodes.append(helper.make_node("Scan", names, results, body=graph, num_scan_inputs=tokens))
+        return found
+
     def _constant(self, array) -> Value:
         array = np.asarray(array)
         if np.iscomplexobj(array):
@@ -187,6 +217,37 @@ def _size(size) -> int | str:
     return int(size) if isinstance(size, int | np.integer) else str(size)
 
 
+def typed(name: str, variable) -> onnx.ValueInfoProto:
+    """An input or an output of a graph, as a variable of JAX has it. That of a complex one is one of its two parts."""
+    kind = helper.np_dtype_to_tensor_dtype(np.zeros((), variable.aval.dtype).real.dtype)
+    return helper.make_tensor_value_info(name, kind, shape_of(variable))
+
+
+def _typed(values: Sequence[Value], variables) -> list[onnx.ValueInfoProto]:
+    return [typed(x.name, v) for value, v in zip(values, variables, strict=True) for x in _parts([value])]
+
+
+def _named(new_name: Callable[[], str], variable) -> Value:
+    """A value with a new name, as a variable of JAX has it."""
+    shape = shape_of(variable)
+    if 0 in shape:
+        return Tensor("", shape)
+    if _is_complex(variable):
+        return Pair(Tensor(new_name(), shape), Tensor(new_name(), shape))
+    return Tensor(new_name(), shape)
+
+
+def _parts(values: Sequence[Value]) -> list[Tensor]:
+    """The real tensors of all values, but for those without elements."""
+    return [x for value in values for x in ([value] if isinstance(value, Tensor) else value) if 0 not in x.shape]
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """The names of the values that a node needs, and the bodies of loops in it."""
+    bodies = (attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH)
+    return set(node.input).union(*(_read_by(inner) for body in bodies for inner in body.node))
+
+
 def _known(shape: Sequence[int | str], batch: int) -> list[int]:
     """The shape, with `batch` in the place of `BATCH`."""
     return [batch if size == BATCH else int(size) for size in shape]
@@ -206,9 +267,18 @@ def _function_in(equation) -> ClosedJaxpr | None:
     """The function that an equation calls, such as one that is under `jax.jit` or that has a derivative of its own."""
     if equation.primitive.name == "native_or_portable":  # the scans' own primitive
         return jax.make_jaxpr(equation.params["portable"])(*(v.aval for v in equation.invars))
-    if equation.primitive.name not in ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"):
+    if equation.primitive.name not in (
+        "checkpoint",
+        "jit",
+        "pjit",
+        "closed_call",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "remat2",
+    ):
         return None
-    return equation.params.get("jaxpr") or equation.params["call_jaxpr"]
+    inner = equation.params.get("jaxpr") or equation.params["call_jaxpr"]
+    return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
 
 
 ELEMENTWISE = {
@@ -357,6 +427,12 @@ def _slice(graph, equation, x):
     return graph.made(shape, "Slice", x, *bounds, graph.integers(axes), graph.integers([steps[axis] for axis in axes]))
 
 
+@rule("cumsum")
+def _cumsum(graph, equation, x):
+    axis = graph.constant(np.array(equation.params["axis"], np.int64))
+    return graph.made(x.shape, "CumSum", x, axis, reverse=int(equation.params["reverse"]))
+
+
 def _split(graph, equation, x):
     sizes, axis = equation.params["sizes"], equation.params["axis"]
     names = graph.add("Split", x, graph.integers(sizes), outputs=len(sizes), axis=axis)
@@ -424,6 +500,8 @@ def _gather(graph, equation, x, indices):
     shape, batched = shape_of(equation.outvars[0]), tuple(numbers.operand_batching_dims)
     # A slice that is whole can only begin at 0.
     places = [n for n, axis in enumerate(numbers.start_index_map) if sizes[axis] != x.shape[axis]]
+    if len(places) == 1 and not numbers.collapsed_slice_dims and len(indices.shape) == 1 + len(batched):
+        return _window(graph, equation, x, indices, places[0])
     places = places or [len(numbers.start_index_map) - 1]
     axes = tuple(numbers.start_index_map[n] for n in places)
     whole = all(size == (1 if axis in (*axes, *batched) else x.shape[axis]) for axis, size in enumerate(sizes))
@@ -448,6 +526,23 @@ def _gather(graph, equation, x, indices):
         raise InputError("the model uses a gather of JAX that twofold cannot write in ONNX")
     # Now with the axes of size 1 that slices have.
     return graph.made(shape, "Reshape", found, graph.integers(_known(shape, -1)))
+
+
+def _window(graph, equation, x, indices, place):
+    """A slice of several places along one axis, which begins at the same place in all sequences or in each at its own."""
+    numbers, shape = equation.params["dimension_numbers"], shape_of(equation.outvars[0])
+    axis, batched = numbers.start_index_map[place], len(numbers.operand_batching_dims)
+    if batched and (axis, batched) != (1, 1):
+        raise InputError("the model uses a gather of JAX that twofold cannot write in ONNX")
+    start = graph.made((*indices.shape[:-1], 1), "Gather", indices, graph.integers([place]), axis=-1)
+    start = graph.elementwise("Cast", start, to=onnx.TensorProto.INT64)
+    last = graph.integers([x.shape[axis] - shape[axis]])
+    start = graph.elementwise("Min", graph.elementwise("Max", start, graph.integers([0])), last)
+    each = graph.elementwise("Add", start, graph.integers(range(shape[axis])))
+    if not batched:
+        return graph.made(shape, "Gather", x, each, axis=axis)
+    each = graph.made((*each.shape, 1), "Unsqueeze", each, graph.integers([-1]))
+    return graph.made(shape, "GatherND", x, each, batch_dims=1)
 
 
 @rule("scatter")

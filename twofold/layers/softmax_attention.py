@@ -98,14 +98,16 @@ class CausalSelfAttention(Layer[KVCache]):
         )
         if len(q) == 0:
             return state, jnp.zeros((0, self.out_size), q.dtype)
-        resets = jnp.zeros(len(q), bool) if resets is None else jnp.asarray(resets)
+        resets = None if resets is None else jnp.asarray(resets)
         keys, values, cached = k, v, 0
         if not _known_to_be_empty(state):  # The cache comes first, its oldest token foremost.
             older = (jnp.roll(x, -state.position, 0) for x in (state.keys, state.values))
             keys, values = (jnp.concatenate(pair) for pair in zip(older, (k, v), strict=True))
             cached = self.capacity
         token = cached + jnp.arange(len(q))
-        start = lax.cummax(jnp.where(resets, token, cached - state.length))  # of the sequence that each token is in
+        start = cached - state.length  # of the sequence that each token is in
+        if resets is not None:
+            start = lax.cummax(jnp.where(resets, token, start))
         out = causal_attention(q, keys, values, jnp.maximum(start, token + 1 - self.capacity))
         return self._remember(state, k, v, resets), out.reshape(len(q), len(self.w_v)) @ self.w_o.T
 
@@ -133,12 +135,14 @@ class CausalSelfAttention(Layer[KVCache]):
 
     def _remember(self, state, k, v, resets):
         """The cache after the new tokens. After a reset, it equals the cache of a fresh start in every slot."""
-        time = len(resets)
-        since_reset = jnp.argmax(resets[::-1]) + 1  # how many tokens the last sequence has, if there was a reset
-        restarted = jnp.any(resets)
-        length = jnp.where(restarted, since_reset, jnp.minimum(state.length, self.capacity) + time)
-        position = jnp.where(restarted, since_reset, state.position + time) % self.capacity
+        time = len(k)
+        length, position = jnp.minimum(state.length, self.capacity) + time, state.position + time
+        if resets is not None:
+            since_reset = jnp.argmax(resets[::-1]) + 1  # how many tokens the last sequence has, if there was a reset
+            restarted = jnp.any(resets)
+            length, position = (jnp.where(restarted, since_reset, x) for x in (length, position))
         length = jnp.minimum(length, self.capacity).astype(state.length.dtype)
+        position = position % self.capacity
         ages = self._ages(position)
         new, kept = (x[:, None, None] for x in ((ages < time) & (ages < length), ages < length))
 

@@ -183,9 +183,9 @@ class Forecaster(Layer[ForecasterState]):
 
     def _forecasts(self, times, known):
         changes = self.model.read(known.features[times]).reshape(len(times), self.horizon, len(self.targets))
-        return jax.vmap(self._forecast, (0, 0, None))(times, changes, known)
+        return jax.vmap(self._forecast, (0, 0, 0, None))(times, changes, known.deviation[times], known)
 
-    def _forecast(self, time, changes, known):
+    def _forecast(self, time, changes, deviation, known):
         targets = jnp.array(self.targets)
         season = self.season - 1 - jnp.arange(self.horizon) % self.season
         last, seasonal = (
@@ -193,7 +193,7 @@ class Forecaster(Layer[ForecasterState]):
         )
         share = jax.nn.sigmoid(self.seasonality)[:, None]
         naive = last + share * (seasonal - last)
-        return (naive + known.deviation[time, targets] * changes).ravel()
+        return (naive + deviation[targets] * changes).ravel()
 
     def _seen(self, state, resets, time: int) -> Int[Array, " time"]:
         """For each observation, how many there were since the start or the last reset, itself included."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._varying import alike, like, tied
+from .plain import plain
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 4))
@@ -15,8 +16,8 @@ def loop(step: Callable, constants, carry, xs, reverse: bool = False):
     """`lax.scan(partial(step, constants), carry, xs, reverse=reverse)`, up to four times as fast for batches on a CPU.
 
     lax.scan wants time first in memory: under `jax.vmap` it copies all inputs into that order, and the outputs back. Here
-    every step cuts its token out of the arrays as they are. `step` closes over no traced array. The gradient, which
-    only second derivatives need, is that of lax.scan.
+    every step cuts its token out of the arrays as they are, except inside of `plain_loops`. `step` closes over no traced
+    array. The gradient, which only second derivatives need, is that of lax.scan.
     """
     return tied(_loop(step, constants, carry, xs, reverse), (constants, carry, xs))
 
@@ -26,6 +27,8 @@ def _loop(step, constants, carry, xs, reverse):
     if length == 1:  # a single token needs no loop
         carry, y = step(constants, carry, jax.tree.map(lambda x: x[0], xs))
         return carry, jax.tree.map(lambda y: y[None], y)
+    if plain.get():
+        return lax.scan(partial(step, constants), carry, xs, reverse=reverse)
     token = jax.tree.map(lambda x: like(x, x.shape[1:], x.dtype), xs)
     shapes = jax.eval_shape(partial(step, constants), carry, token)[1]
     ys = jax.tree.map(lambda y: jnp.zeros((length, *y.shape), y.dtype), shapes)

@@ -34,8 +34,8 @@ def tied(results: Arrays, arguments) -> Arrays:
     return jax.tree.map(lambda x: jnp.where(False, anything.astype(x.dtype), x), results)
 
 
-def like(x: Array, shape: tuple[int, ...], dtype) -> jax.core.ShapedArray:
-    """The type of an array of this shape that varies as x does."""
+def like(x: Array, shape: tuple, dtype) -> jax.core.ShapedArray:
+    """The type of an array of this shape, which may have symbols, that varies as x does."""
     return jax.typeof(x).update(shape=shape, dtype=jnp.dtype(dtype), weak_type=False)
 
 

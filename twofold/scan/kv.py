@@ -15,6 +15,7 @@ from ._dispatch import choose
 from ._platform import Implementation, dispatch
 from ._varying import alike, tied
 from .axis import before_part, of_last_part
+from .plain import plain
 
 CHUNK = 32  # Tokens a chunk: large enough for matrix products, small enough that scores add little work to the states'.
 
@@ -197,6 +198,17 @@ def _chunks(q, k, v, state, segments, segment, reverse):
     if time == size:
         state, _, out = absorb(state, segment, (q, k, v, segments))
         return state, out
+
+    if plain.get():
+        chunks = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), (q, k, v, segments))
+
+        def turn(carry, chunk):
+            state, current = carry
+            state, current, found = absorb(state, current, chunk)
+            return (state, current), found
+
+        (state, _), out = lax.scan(turn, (state, segment), chunks, reverse=reverse)
+        return state, out.reshape(-1, *v.shape[1:])[:time]
 
     def step(carry, start):  # Chunks are cut out of the arrays as they are: see `loop`.
         state, current, out = carry
