@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .compiled import keep_compiled
+from .deploy.service import Settings
 from .errors import InputError
 from .memory import keep_memory
 from .papers import attention_as_rnn, gated_rnn
@@ -158,8 +159,8 @@ class Evaluate:
         console.print(_metrics_table(evaluate_run(self.folder)[1]))
 
 
-@dataclasses.dataclass
-class Stream:
+@dataclasses.dataclass(frozen=True)
+class Stream(Settings):
     """Answer a stream of records with a trained run: a line in, a line out, as soon as the answer is known.
 
     Every key has a state of its own. A record has the features of a token by their names, as words.json in the folder of the
@@ -177,40 +178,12 @@ class Stream:
 
     folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The folder of the run."""
-    input: Path | None = None
-    """The file that is read. If not given, it is standard input."""
-    output: Path | None = None
-    """The file for the answers. If not given, it is standard output."""
-    key: str | None = None
-    """The field that says which state a record belongs to. If not given, all records share one state."""
-    format: Literal["ndjson", "csv"] = "ndjson"
-    """What a line is: an object of JSON, or a row of a CSV file whose first line has the names."""
-    follow: bool = False
-    """At the end of the file, wait for more."""
-    store: Path | None = None
-    """The SQLite database for the states, and for the positions in the input and the output. If not given, nothing is kept."""
-    every: int = 10_000
-    """States and positions are committed after so many lines, ..."""
-    seconds: float = 1.0
-    """... after so many seconds, at the end, and when the process is asked to end."""
-    on_error: Literal["skip", "stop"] = "skip"
-    """A bad line is reported with its number. Then it is skipped, or it ends the run."""
-    max_keys: int = 4096
-    """The most states that are in memory. Others are in the database, or in a temporary file."""
-    warm: int = 0
-    """Keep so many of the last tokens of each key in the store. If the store has such tokens, another model may go on: it
-    reads them first."""
-    max_line: int = 1 << 20
-    """A line of more bytes is a bad line."""
 
     def run(self, console: Console) -> None:
         from .deploy.pipeline import Pipeline
-        from .deploy.service import Settings
 
         keep_compiled()
-        values = dict(vars(self))
-        settings = Settings(values.pop("folder"), longest=values.pop("max_line"), **values)
-        with contextlib.closing(Pipeline(settings)) as pipeline:
+        with contextlib.closing(Pipeline(self)) as pipeline:
             pipeline.run()
 
 

@@ -43,7 +43,7 @@ class Pipeline:
             file = 0 if settings.input is None else os.open(settings.input, os.O_RDONLY | os.O_CLOEXEC)
             if file:
                 opened.callback(os.close, file)
-            self.lines = Lines(file, longest=settings.longest, follow=settings.follow)
+            self.lines = Lines(file, longest=settings.max_line, follow=settings.follow)
             self.name = os.path.realpath(settings.input or "/dev/fd/0") if self.lines.is_file else "-"
             self.inputs: dict[str, dict[str, Any]] = store.note("inputs") or {}
             self.at, self.header = self._resumed()
@@ -105,7 +105,7 @@ class Pipeline:
         if lines and self.settings.format == "csv" and self.header is None:
             self.at, *lines = lines
             if self.at.text is None:
-                raise InputError(f"the header of the CSV file has more than {self.settings.longest} bytes")
+                raise InputError(f"the header of the CSV file has more than {self.settings.max_line} bytes")
             self.header = self.at.text.decode(errors="replace")
         if lines:
             record_of = json_record if self.header is None else csv_records(self.header, self.service.words.numbers)

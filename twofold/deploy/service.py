@@ -18,25 +18,39 @@ from .store import Store
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How lines are read and answered. `twofold stream --help` explains the settings."""
+    """How lines are read and answered. `twofold stream` has these options."""
 
-    run: Path
+    folder: Path
+    """The folder of the run."""
     input: Path | None = None
+    """The file that is read. If not given, it is standard input."""
     output: Path | None = None
+    """The file for the answers. If not given, it is standard output."""
     key: str | None = None
+    """The field that says which state a record belongs to. If not given, all records share one state."""
     format: Literal["ndjson", "csv"] = "ndjson"
+    """What a line is: an object of JSON, or a row of a CSV file whose first line has the names."""
     follow: bool = False
+    """At the end of the file, wait for more."""
     store: Path | None = None
+    """The SQLite database for the states, and for the positions in the input and the output. If not given, nothing is kept."""
     every: int = 10_000
+    """States and positions are committed after so many lines, ..."""
     seconds: float = 1.0
+    """... after so many seconds, at the end, and when the process is asked to end."""
     on_error: Literal["skip", "stop"] = "skip"
+    """A bad line is reported with its number. Then it is skipped, or it ends the run."""
     max_keys: int = 4096
+    """The most states that are in memory. Others are in the database, or in a temporary file."""
     warm: int = 0
-    longest: int = 1 << 20
+    """Keep so many of the last tokens of each key in the store. If the store has such tokens, another model may go on: it
+    reads them first."""
+    max_line: int = 1 << 20
+    """A line of more bytes is a bad line."""
 
     def check(self) -> None:
         """**Raises:** `InputError` for a setting that cannot be used."""
-        for name, least in (("every", 1), ("max_keys", 1), ("warm", 0), ("longest", 1)):
+        for name, least in (("every", 1), ("max_keys", 1), ("warm", 0), ("max_line", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not 0 <= self.seconds < float("inf"):
@@ -61,14 +75,14 @@ class Service:
 
         **Raises:** `InputError` for a folder that is no finished run, and for a store that cannot be used.
         """
-        words, model = read_run(settings.run)
+        words, model = read_run(settings.folder)
         self.words, self.settings, self.complain = words, settings, complain
         inputs = json.loads(json.dumps(words.as_json()))
         known = store.note("words")
         for name in ("task", "inputs", "marks"):
             if known is not None and known.get(name) != inputs.get(name):
                 raise InputError(
-                    f"the store {settings.store} has the {name} {known.get(name)}, and the run {settings.run} has"
+                    f"the store {settings.store} has the {name} {known.get(name)}, and the run {settings.folder} has"
                     f" {inputs.get(name)}; its states cannot be used, so take a new store"
                 )
         self.stream = KeyedStream(model, max_keys=settings.max_keys, store=store, warm=settings.warm)
@@ -88,7 +102,7 @@ class Service:
         for line in lines:
             try:
                 if line.text is None:
-                    raise InputError(f"it has more than {self.settings.longest:,} bytes")
+                    raise InputError(f"it has more than {self.settings.max_line:,} bytes")
                 if line.text.strip():
                     record = record_of(line.text)
                     key, token = self._key(record), self.words.token(record)
