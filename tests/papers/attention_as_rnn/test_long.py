@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from twofold import InputError
-from twofold.papers.attention_as_rnn import long, training_cost
+from twofold.papers.attention_as_rnn import long, own_process, training_cost
 from twofold.papers.attention_as_rnn.comparison import AAREN, TRANSFORMER
 from twofold.papers.attention_as_rnn.training_cost import Job, StepCost
 
@@ -67,8 +67,8 @@ def test_a_process_that_fails_says_why():
 
 def test_a_process_without_memory_measures_nothing(monkeypatch):
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    run = long.subprocess.run
-    monkeypatch.setattr(long.subprocess, "run", lambda _, **how: run([sys.executable, "-c", killed], **how))
+    run = own_process.subprocess.run
+    monkeypatch.setattr(own_process.subprocess, "run", lambda _, **how: run([sys.executable, "-c", killed], **how))
     assert long._run(Job(AAREN, 16, None)) is None
 
 

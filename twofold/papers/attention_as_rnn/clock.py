@@ -1,9 +1,6 @@
 """The clock of a loop of control: how long policies take from an observation to the action, and how much memory."""
 
 import dataclasses
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from ...tasks.control import Control
 from . import loop_clock
 from .comparison import AAREN, TRANSFORMER
 from .loop_clock import EPISODE, Clocked, Job
+from .own_process import in_own_process
 
 
 def jobs(steps: int) -> dict[str, Job]:
@@ -49,11 +47,7 @@ def reproduce(*, steps: int = 100_000, out: Path | str, progress: bool = True) -
 
 
 def _run(job: Job) -> Clocked:
-    command = [sys.executable, "-m", loop_clock.__name__, json.dumps(job._asdict())]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise InputError(f"{job.mixer} could not be measured (exit code {done.returncode}): {done.stderr[-500:]}")
-    return Clocked(**json.loads(done.stdout))
+    return Clocked(**in_own_process(loop_clock, job))
 
 
 def table(measured: dict[str, Clocked], steps: int) -> Table:

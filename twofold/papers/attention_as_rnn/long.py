@@ -1,10 +1,6 @@
 """Training on one sequence of a million tokens: memory and time of a step, in chunks and whole, beside the Transformer."""
 
 import dataclasses
-import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +14,7 @@ from ...report.tables import console_table
 from ...train import kept, open_run
 from . import training_cost
 from .comparison import AAREN, TRANSFORMER
+from .own_process import MemoryShort, in_own_process
 from .training_cost import DEPTH, FEATURES, HEADS, WIDTH, Job, StepCost
 
 CHUNK = 4096
@@ -84,13 +81,10 @@ def _cost(job: Job, folder: Path) -> StepCost | None:
 
 
 def _run(job: Job) -> dict | None:
-    command = [sys.executable, "-m", training_cost.__name__, json.dumps(job._asdict())]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode == 0:
-        return json.loads(done.stdout)
-    if done.returncode == -signal.SIGKILL or "RESOURCE_EXHAUSTED" in done.stderr:
+    try:
+        return in_own_process(training_cost, job)
+    except MemoryShort:
         return None
-    raise InputError(f"{job.mixer} could not be measured (exit code {done.returncode}): {done.stderr[-500:]}")
 
 
 def table(costs: Costs) -> Table:
