@@ -1,13 +1,14 @@
 """Sequences that are spread over devices: each device has one part of the tokens, in the order of time."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
 from ..errors import InputError
+from ._varying import alike
 
 TIME = "time"
 """The axis of a mesh that layers take for time."""
@@ -32,25 +33,52 @@ def refuse_spread_time(name: str, reason: str) -> None:
         raise InputError(f"{name} cannot be computed with time spread over devices: {reason}")
 
 
+class _Part(NamedTuple):
+    """What some tokens come to."""
+
+    summary: Any
+    cut: Array
+    """Whether there is a reset among them, which nothing passes."""
+
+
 def before_part(
-    combine: Callable[[Summary, Summary], Summary], start: Summary, part: Summary, axis_name: str, reverse: bool = False
+    merge: Callable[[Summary, Summary], Summary],
+    start: Summary,
+    part: Summary,
+    resets: Array | None,
+    axis_name: str,
+    reverse: bool = False,
 ) -> Summary:
     """What the tokens before this device's part come to, and what came before all tokens, `start`.
 
-    `part` sums up the tokens of this device. `combine(earlier, later)` is associative. The devices exchange summaries alone,
-    so that the number of bytes does not depend on the number of tokens.
+    `part` sums up the tokens of this device, and `resets` are theirs. `merge(earlier, later)` is associative, for parts without
+    resets. The devices exchange summaries alone, so that the number of bytes does not depend on the number of tokens.
     """
+
+    def combine(earlier: _Part, later: _Part) -> _Part:
+        return _Part(chosen(later.cut, later.summary, merge(earlier.summary, later.summary)), earlier.cut | later.cut)
+
+    cut = jnp.zeros((), bool) if resets is None else jnp.any(resets)
+    first, own = alike((_Part(start, jnp.zeros_like(cut)), _Part(part, cut)))
+    return _before(combine, first, own, axis_name, reverse).summary
+
+
+def chosen(where: Array, x: Any, y: Any) -> Any:
+    """x or y, which are pytrees."""
+    return jax.tree.map(lambda x, y: jnp.where(where, x, y), x, y)
+
+
+def _before(
+    combine: Callable[[_Part, _Part], _Part], start: _Part, part: _Part, axis_name: str, reverse: bool
+) -> _Part:
     devices, place = lax.axis_size(axis_name), lax.axis_index(axis_name)
     place = devices - 1 - place if reverse else place
 
-    def passed_on(x: Summary, places: int) -> Summary:
+    def passed_on(x: _Part, places: int) -> _Part:
         """What the device has that is so many places earlier. It is zero where there is none."""
         pairs = [(i, i + places) for i in range(devices - places)]
         pairs = [(devices - 1 - i, devices - 1 - j) for i, j in pairs] if reverse else pairs
         return jax.tree.map(lambda leaf: lax.ppermute(leaf, axis_name, pairs), x)
-
-    def chosen(where, x: Summary, y: Summary) -> Summary:
-        return jax.tree.map(lambda x, y: jnp.where(where, x, y), x, y)
 
     if devices <= GATHERED:
         parts = jax.tree.map(lambda leaf: lax.all_gather(leaf, axis_name), part)

@@ -1,7 +1,6 @@
 """Linear attention as a recurrence with a matrix for its state, computed chunk by chunk from matrix products."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +69,7 @@ def kv_scan(
     chosen = choose(implementation, "kv_scan", q)
     segments = None if resets is None or len(q) == 0 else jnp.cumsum(resets, dtype=jnp.int32)
     if axis_name is not None:
-        state = _before_part(k, v, state, segments, axis_name)
+        state = _before_part(k, v, state, segments, resets, axis_name)
     if segments is None:
         state, out = _scan(q, k, v, state, None, first, False, chosen)
     elif chosen == "xla":
@@ -80,27 +79,12 @@ def kv_scan(
     return of_last_part(state, axis_name), out
 
 
-class _Part(NamedTuple):
-    """The state after tokens that nothing came before."""
-
-    state: Array
-    cut: Array
-    """Whether there is a reset among them, which nothing passes."""
-
-
-def _before_part(k, v, state, segments, axis_name):
+def _before_part(k, v, state, segments, resets, axis_name):
     """The state before the first token of this device."""
-    cut = jnp.zeros((), bool)
     if segments is not None:
-        cut, ending = segments[-1] > 0, (segments == segments[-1])[:, None, None]
+        ending = (segments == segments[-1])[:, None, None]
         k, v = jnp.where(ending, k, 0), jnp.where(ending, v, 0)
-    parts = alike((_Part(state, jnp.zeros_like(cut)), _Part(jnp.einsum("thk,thv->hkv", k, v), cut)))
-    return before_part(_both, *parts, axis_name).state
-
-
-def _both(earlier: _Part, later: _Part) -> _Part:
-    """Two parts, one after the other."""
-    return _Part(later.state + jnp.where(later.cut, 0, earlier.state), earlier.cut | later.cut)
+    return before_part(jnp.add, state, jnp.einsum("thk,thv->hkv", k, v), resets, axis_name)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -74,8 +74,6 @@ class _Part(NamedTuple):
 
     decay: Array
     added: Array
-    cut: Array
-    """Whether there is a reset, which nothing passes."""
 
 
 def _before_part(a, b, h0, resets, reverse, chosen, axis_name):
@@ -83,21 +81,18 @@ def _before_part(a, b, h0, resets, reverse, chosen, axis_name):
     if len(b) == 0:
         return h0
     end = 0 if reverse else -1
-    cut = jnp.zeros((), bool) if resets is None else jnp.any(resets)
     added = _scan(a, b, jnp.zeros_like(h0), resets, reverse, chosen)[end]
     if a.shape[0] == len(b):
         decay = _scan(a, jnp.zeros_like(a), jnp.ones_like(a[0]), resets, reverse, chosen)[end]
     else:
         decay = a[0] ** len(b)
-    parts = alike((_Part(jnp.ones_like(decay), h0, jnp.zeros_like(cut)), _Part(decay, added, cut)))
-    return before_part(_both, *parts, axis_name, reverse).added
+    start = _Part(jnp.ones_like(decay), h0)
+    return before_part(_merged, start, _Part(decay, added), resets, axis_name, reverse).added
 
 
-def _both(earlier: _Part, later: _Part) -> _Part:
+def _merged(earlier: _Part, later: _Part) -> _Part:
     """What two parts do, one after the other."""
-    decay = jnp.where(later.cut, 0, earlier.decay * later.decay)
-    added = later.added + jnp.where(later.cut, 0, later.decay * earlier.added)
-    return _Part(decay, added, earlier.cut | later.cut)
+    return _Part(earlier.decay * later.decay, later.decay * earlier.added + later.added)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))

@@ -110,28 +110,11 @@ def softmax_scan(
     return of_last_part(state, axis_name), out
 
 
-class _Part(NamedTuple):
-    """The state after tokens that nothing came before."""
-
-    state: SoftmaxState
-    cut: Array
-    """Whether there is a reset among them, which nothing passes."""
-
-
 def _before_part(scores, values, state, resets, chosen, axis_name):
     """The state before the first token of this device."""
-    cut = jnp.zeros((), bool) if resets is None else jnp.any(resets)
     empty = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
     own = _scan(scores, values, alike((empty, scores))[0], resets, chosen)[0]
-    parts = alike((_Part(state, jnp.zeros_like(cut)), _Part(own, cut)))
-    return before_part(_both, *parts, axis_name).state
-
-
-def _both(earlier: _Part, later: _Part) -> _Part:
-    """Two parts, one after the other."""
-    merged = _merged(earlier.state, later.state)
-    state = jax.tree.map(lambda own, both: jnp.where(later.cut, own, both), later.state, merged)
-    return _Part(state, earlier.cut | later.cut)
+    return before_part(_merged, state, own, resets, axis_name)
 
 
 def _merged(earlier: SoftmaxState, later: SoftmaxState) -> SoftmaxState:
