@@ -1,0 +1,86 @@
+// A chart of lines by uPlot, in the colours of the page, as wide as its place.
+
+import uPlot from "./vendor/uPlot.esm.js";
+
+const charts = new Set();
+const colour = (name) => getComputedStyle(document.querySelector(".live")).getPropertyValue(name).trim();
+
+// The colours of a canvas do not follow the page by themselves.
+new MutationObserver(() => charts.forEach((chart) => chart.plot.redraw())).observe(document.body, {
+  attributes: true,
+  attributeFilter: ["data-md-color-scheme"],
+});
+
+/** A chart of `series`, each {name, colour, dots, dashes}, where colour is 1 to 4. `logarithmic` is the scale of y. */
+export class Chart {
+  constructor(parent, { title, x, series, logarithmic = false, height = 220 }) {
+    const figure = document.createElement("figure");
+    figure.className = "live-chart";
+    const named = series.filter((one) => one.name);
+    const entry = (one) => `<li><span class="${one.dots ? "dots" : one.dashes ? "dashes" : "line"}"
+      style="color: var(--live-${one.colour})"></span>${one.name}</li>`;
+    figure.innerHTML = `<figcaption>${title}<ul>${named.map(entry).join("")}</ul></figcaption><div role="img"></div>`;
+    parent.append(figure);
+    this.title = title;
+    this.place = figure.querySelector("div");
+    const axis = { stroke: () => colour("--live-text"), grid: { stroke: () => colour("--live-line"), width: 1 }, ticks: { show: false } };
+    this.plot = new uPlot(
+      {
+        width: this.place.clientWidth || 300,
+        height,
+        legend: { show: false },
+        cursor: { show: false },
+        scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
+        axes: [
+          { ...axis, label: x, labelSize: 20, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
+          { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : shortened(tick))) },
+        ],
+        series: [{}, ...series.map(drawn)],
+        hooks: { draw: [(plot) => this.drawMark(plot)] },
+      },
+      [[]],
+      this.place,
+    );
+    charts.add(this);
+    new ResizeObserver(() => {
+      const width = this.place.clientWidth;
+      if (width && width !== this.plot.width) this.plot.setSize({ width, height });
+    }).observe(this.place);
+  }
+
+  /** Draw numbers: the x of all lines, then the y of each. `summary` says in words what is seen; `mark` is an x to mark. */
+  show(data, summary, mark = null) {
+    this.mark = mark;
+    this.place.setAttribute("aria-label", `${this.title}: ${summary}`);
+    this.plot.setData(data);
+  }
+
+  /** Move the mark alone. */
+  moveMark(mark, summary) {
+    this.mark = mark;
+    this.place.setAttribute("aria-label", `${this.title}: ${summary}`);
+    this.plot.redraw(false);
+  }
+
+  drawMark(plot) {
+    if (this.mark === null || this.mark === undefined) return;
+    const at = plot.valToPos(this.mark, "x", true);
+    plot.ctx.fillStyle = colour("--live-text");
+    plot.ctx.fillRect(at - 1, plot.bbox.top, 2, plot.bbox.height);
+  }
+}
+
+function drawn({ colour: number, dots, dashes }) {
+  const stroke = () => colour(`--live-${number}`);
+  const points = { show: Boolean(dots), size: 9, width: 2, stroke, fill: () => colour("--live-background") };
+  return { stroke, width: 2, dash: dashes ? [6, 4] : undefined, paths: dots ? () => null : undefined, points };
+}
+
+/** A number in few characters. */
+export function shortened(value) {
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size < 1e-3) return value.toExponential(0);
+  if (size >= 1e4) return value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
+  return String(Number(value.toPrecision(4)));
+}
