@@ -2,6 +2,7 @@
 
 import uPlot from "./vendor/uPlot.esm.js";
 
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 const charts = new Set();
 const colour = (name) => getComputedStyle(document.querySelector(".live")).getPropertyValue(name).trim();
 
@@ -22,18 +23,26 @@ export class Chart {
     figure.innerHTML = `<figcaption>${title}<ul>${named.map(entry).join("")}</ul></figcaption><div role="img"></div>`;
     parent.append(figure);
     this.title = title;
+    this.logarithmic = logarithmic;
     this.place = figure.querySelector("div");
-    const axis = { stroke: () => colour("--live-text"), grid: { stroke: () => colour("--live-line"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: () => colour("--live-text"),
+      grid: { stroke: () => colour("--live-line"), width: 1 },
+      ticks: { show: false },
+      font: "12px sans-serif",
+      labelFont: "12px sans-serif",
+    };
+    const label = (tick) => shortened(logarithmic ? 10 ** tick : tick);
     this.plot = new uPlot(
       {
         width: this.place.clientWidth || 300,
         height,
         legend: { show: false },
         cursor: { show: false },
-        scales: { x: { time: false }, y: { distr: logarithmic ? 3 : 1 } },
+        scales: { x: { time: false } },
         axes: [
-          { ...axis, label: x, labelSize: 20, size: 30, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] },
-          { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : shortened(tick))) },
+          { ...axis, label: x, labelSize: 20, size: 30, incrs: WHOLE },
+          { ...axis, size: 62, values: (_, ticks) => ticks.map(label), ...(logarithmic && { incrs: WHOLE }) },
         ],
         series: [{}, ...series.map(drawn)],
         hooks: { draw: [(plot) => this.drawMark(plot)] },
@@ -52,7 +61,8 @@ export class Chart {
   show(data, summary, mark = null) {
     this.mark = mark;
     this.place.setAttribute("aria-label", `${this.title}: ${summary}`);
-    this.plot.setData(data);
+    const [xs, ...lines] = data;
+    this.plot.setData([xs, ...(this.logarithmic ? lines.map((line) => line.map(Math.log10)) : lines)]);
   }
 
   /** Move the mark alone. */

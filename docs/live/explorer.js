@@ -19,10 +19,10 @@ const options = (values, chosen) =>
 
 function drawControls() {
   part("controls").innerHTML = `<form class="live-controls">
-    <label>Features d <select name="d">${options([1, 2, 3, 4], 2)}</select></label>
-    <label>Rank of W_V <select name="rankV"></select></label>
-    <label>Rank of W_Kᵀ W_Q <select name="rankB"></select></label>
-    <label>Form <select name="form">${options(["paper", "compact", "minimal"], "compact")}</select></label>
+    <label><span>Features d</span> <select name="d">${options([1, 2, 3, 4], 2)}</select></label>
+    <label><span>Rank of ${sub("W", "V")}</span> <select name="rankV"></select></label>
+    <label><span>Rank of ${sub("W", "K")}ᵀ ${sub("W", "Q")}</span> <select name="rankB"></select></label>
+    <label><span>Form</span> <select name="form">${options(["paper", "compact", "minimal"], "compact")}</select></label>
     <button type="button">New weights</button></form>`;
   const form = part("controls").firstChild;
   form.addEventListener("change", (event) => {
@@ -169,7 +169,7 @@ function run() {
 function table(ofAttention, ofRnn) {
   const heads = ["attention", "RNN"].flatMap((name) => range(ofRnn[0].length).map((o) => `<th scope="col">${name} y${"₁₂₃₄"[o]}</th>`));
   const cells = (t) => [...ofAttention[t], ...ofRnn[t]].map((value) => `<td>${value.toFixed(6)}</td>`).join("");
-  return `<table><thead><tr><th scope="col">token</th>${heads.join("")}</tr></thead>
+  return `<table class="live-table"><thead><tr><th scope="col">token</th>${heads.join("")}</tr></thead>
     <tbody>${range(TOKENS).map((t) => `<tr><th scope="row">${t + 1}</th>${cells(t)}</tr>`).join("")}</tbody></table>`;
 }
 

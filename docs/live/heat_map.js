@@ -10,7 +10,7 @@ export class HeatMap {
     const figure = document.createElement("figure");
     figure.className = "live-map";
     figure.innerHTML = `<figcaption>${title} <small>${rows} × ${columns}</small></figcaption>
-      <svg role="img" viewBox="0 0 ${columns} ${rows}" style="width: ${columns * 1.1}rem"></svg>`;
+      <svg role="img" viewBox="0 0 ${columns} ${rows}" style="width: ${columns * (rows > 12 ? 0.7 : 1.1)}rem"></svg>`;
     parent.append(figure);
     this.title = figure.querySelector("figcaption").textContent.trim();
     this.svg = figure.querySelector("svg");

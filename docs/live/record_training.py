@@ -1,6 +1,6 @@
 """Record the film of docs/live/training.md: a student that is trained to compute attention, after every step.
 
-Run `python docs/live/record_training.py` in the root of the repository. It takes two minutes, and writes docs/live/data/training.json.
+Run `python -m docs.live.record_training` in the root of the repository. It takes two minutes, and writes data/training.json.
 """
 
 from pathlib import Path
@@ -31,16 +31,21 @@ def rounded(w: np.ndarray) -> list:
     return np.vectorize(lambda value: float(f"{value:.3g}"))(w).tolist() if w.size else []
 
 
+def beginning() -> tuple[GatedRNN, LinearSelfAttention]:
+    """The student before its training, and its teacher."""
+    d, neurons, gate_rows = SIZES.values()
+    student = GatedRNN(d, d, hidden_size=neurons, gate_size=gate_rows, key=jax.random.key(STUDENT))
+    return student, LinearSelfAttention(d, d, key=jax.random.key(TEACHER))
+
+
 def main() -> None:
-    teacher = LinearSelfAttention(SIZES["d"], SIZES["d"], key=jax.random.key(TEACHER))
-    sizes = {"hidden_size": SIZES["neurons"], "gate_size": SIZES["gate_rows"]}
-    student = GatedRNN(SIZES["d"], SIZES["d"], **sizes, key=jax.random.key(STUDENT))
+    student, teacher = beginning()
     whole = finetune(student, teacher, steps=STEPS)
     # A run of n steps is the beginning of the whole run, because nothing in it is random.
     networks = [student, *(finetune(student, teacher, steps=n).network for n in range(1, len(whole.losses)))]
     assert all((w == v).all() for w, v in zip(*map(jax.tree.leaves, (networks[-1], whole.network)), strict=True))
     pruned = prune(whole.network, 1e-3).network
-    provenance.command = "python docs/live/record_training.py"
+    provenance.command = "python -m docs.live.record_training"
     write_json(
         FILE,
         {

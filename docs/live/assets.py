@@ -1,0 +1,46 @@
+"""Add to the site what its live pages need and the repository does not hold: libraries from npm, and exported models.
+
+Run `python -m docs.live.assets build/site/live` after the pages are built.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import jax
+
+from docs.live.npm import copy_from_npm
+from twofold.deploy import export_onnx
+from twofold.models import SequenceModel
+
+LIBRARIES = {
+    "uplot": ["dist/uPlot.esm.js", "dist/uPlot.min.css"],
+    "onnxruntime-web": ["dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm"],
+}
+CAPACITIES = 64, 256, 1024, 4096
+"""The Transformer is exported with each of these sizes of its cache."""
+FEATURES = 4
+
+
+def stream_models() -> dict[str, SequenceModel]:
+    """The models of docs/live/stream.md, by the names of their files."""
+
+    def model(mixer: str, **options) -> SequenceModel:
+        sizes = {"width": 32, "depth": 2, "num_heads": 4, "dtype": "float32"}
+        return SequenceModel(FEATURES, 1, mixer=mixer, **sizes, **options, key=jax.random.key(0))
+
+    transformers = {f"transformer-{n}": model("softmax-attention", capacity=n) for n in CAPACITIES}
+    return {"aaren": model("aaren"), **transformers}
+
+
+def main(folder: Path) -> None:
+    for package, names in LIBRARIES.items():
+        copy_from_npm(package, names, folder / "vendor")
+    shutil.copy(Path(__file__).parents[2] / "edge" / "browser" / "onnx_stream.js", folder)
+    (folder / "models").mkdir(exist_ok=True)
+    for name, model in stream_models().items():
+        export_onnx(model, folder / "models" / f"{name}.onnx")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
