@@ -108,9 +108,21 @@ def wait_for(browser):
     return wait
 
 
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory):
-    """The source of axe-core."""
-    folder = tmp_path_factory.mktemp("axe")
-    copy_from_npm("axe-core", ["axe.min.js"], folder)
-    return (folder / "axe.min.js").read_text()
+@pytest.fixture
+def faults(browser, tmp_path):
+    """`faults()`: what axe-core finds on the page against the rules of WCAG 2.2, levels A and AA."""
+    copy_from_npm("axe-core", ["axe.min.js"], tmp_path)
+
+    def found():
+        browser.execute_script((tmp_path / "axe.min.js").read_text())
+        return browser.execute_async_script(AXE)
+
+    return found
+
+
+AXE = """
+const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+axe.run({ runOnly: rules, resultTypes: ["violations"] }).then(({ violations }) =>
+  arguments[0](violations.flatMap(({ nodes }) => nodes.map((node) => `${node.html} ${node.failureSummary}`))),
+);
+"""
