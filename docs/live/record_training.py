@@ -1,6 +1,6 @@
 """Record the film of docs/live/training.md: a student that is trained to compute attention, after every step.
 
-Run `python -m docs.live.record_training` in the root of the repository. It takes two minutes, and writes data/training.json.
+Run `python -m docs.live.record_training` in the root of the repository. It takes a minute, and writes data/training.json.
 """
 
 from pathlib import Path
