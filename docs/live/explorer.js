@@ -99,18 +99,21 @@ const matricesOfRnn = () => [
 function drawNeurons() {
   const entry = (n) => `<label><input type="radio" name="neuron" value="${n}"${n === neuron ? " checked" : ""}>
     <span>${n + 1}. ${role(n)}</span></label>`;
-  part("neurons").innerHTML = `<fieldset class="live-neurons"><legend>Neurons</legend>
-    ${range(rnn.lam.length).map(entry).join("")}</fieldset>`;
-  part("neurons").onchange = (event) => {
-    neuron = Number(event.target.value);
-    run();
-  };
+  part("neurons").replaceChildren();
   stateChart = new Chart(part("neurons"), {
-    title: "State of the neuron",
+    title: "State of the chosen neuron",
     x: "token",
     series: [{ name: "h", colour: 1 }],
     height: 160,
   });
+  part("neurons").insertAdjacentHTML(
+    "beforeend",
+    `<fieldset class="live-neurons"><legend>Neurons</legend>${range(rnn.lam.length).map(entry).join("")}</fieldset>`,
+  );
+  part("neurons").onchange = (event) => {
+    neuron = Number(event.target.value);
+    run();
+  };
 }
 
 /** What a neuron does, in words and one formula. */

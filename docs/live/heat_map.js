@@ -2,7 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-export const signed = (value) => value.toFixed(2).replace("-", "−");
+/** A number with two digits after the point and a real minus. */
+export const signed = (value) => value.toFixed(2).replace(/^-(?!0\.00$)/, "−").replace("-", "");
 
 /** A picture of a matrix of one shape. `show` gives it numbers, as often as they change. */
 export class HeatMap {

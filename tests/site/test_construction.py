@@ -15,12 +15,12 @@ from twofold.layers import LinearSelfAttention
 pytestmark = pytest.mark.site
 
 CASES = [
-    (d, rank_v, rank_b, form)
+    (d, *ranks, form)
     for d in (1, 2, 3, 4)
-    for rank_v in range(1, d + 1)
-    for rank_b in range(1, d + 1)
+    for ranks in sorted({(1, 1), (1, d), (d, 1), (max(d - 1, 1), d), (max(d - 1, 1), max(d - 1, 1)), (d, d)})
     for form in ("paper", "compact", "minimal")
 ]
+"""The size, the ranks of W_V and of W_K^T W_Q, and the form."""
 CONSTRUCT = """
 const [cases, xs, done] = arguments;
 import("/live/construction.js").then((live) => done(cases.map(([d, rankV, rankB, form], seed) => {
