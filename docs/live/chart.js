@@ -6,11 +6,10 @@ const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 const charts = new Set();
 const colour = (name) => getComputedStyle(document.querySelector(".live")).getPropertyValue(name).trim();
 
-// The colours of a canvas do not follow the page by themselves.
-new MutationObserver(() => charts.forEach((chart) => chart.plot.redraw())).observe(document.body, {
-  attributes: true,
-  attributeFilter: ["data-md-color-scheme"],
-});
+// The colours of a canvas do not follow the page by themselves. Charts that have left the page are forgotten.
+new MutationObserver(() => {
+  for (const chart of charts) chart.place.isConnected ? chart.plot.redraw() : charts.delete(chart);
+}).observe(document.body, { attributes: true, attributeFilter: ["data-md-color-scheme"] });
 
 /** A chart of `series`, each {name, colour, dots, dashes}, where colour is 1 to 4. `logarithmic` is the scale of y. */
 export class Chart {
@@ -20,7 +19,7 @@ export class Chart {
     const named = series.filter((one) => one.name);
     const entry = (one) => `<li><span class="${one.dots ? "dots" : one.dashes ? "dashes" : "line"}"
       style="color: var(--live-${one.colour})"></span>${one.name}</li>`;
-    figure.innerHTML = `<figcaption>${title}<ul>${named.map(entry).join("")}</ul></figcaption><div role="img"></div>`;
+    figure.innerHTML = `<figcaption>${title}<ul>${named.map(entry).join("")}</ul></figcaption><div role="img" aria-label="${title}"></div>`;
     parent.append(figure);
     this.title = title;
     this.logarithmic = logarithmic;
