@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 
 KERNELS := CMakeLists.txt $(wildcard twofold/scan/kernels/*)
 
-.PHONY: demo test test-site bench release clean
+.PHONY: demo docs test test-site bench release clean
 
 demo: .venv/installed-tasks
 	$(BIN)/twofold demo
@@ -20,6 +20,14 @@ test: .venv/installed-dev
 	TWOFOLD_IMPLEMENTATION=xla $(BIN)/pytest tests/scan --ignore tests/scan/test_matrix.py --ignore tests/scan/test_arguments.py
 	$(BIN)/pytest --plain -k "not graph_in_onnx" tests/layers/test_law.py tests/deploy/test_stream.py tests/deploy/test_edge.py \
 		tests/tasks/test_classification.py tests/discover/test_input.py
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v npm >/dev/null; then $(MAKE) test-site; \
+	else echo "THE SITE AND THE NOTEBOOKS WERE NOT TESTED: chromium, chromium-driver or npm is missing"; fi
+
+# The site of docs/ in build/site, with its live pages. npm fetches their libraries.
+docs: .venv/installed-dev
+	$(BIN)/zensical build --clean
+	find results -name '*.png' -exec cp --parents {} build/site ';'
+	$(BIN)/python -m docs.live.assets build/site/live
 
 # The site and its live pages in headless Chromium, and the notebooks.
 test-site: docs

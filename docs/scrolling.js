@@ -1,0 +1,12 @@
+// Code and tables that scroll sideways can be reached with the keyboard, and arrows then scroll them.
+
+function makeReachable() {
+  for (const part of document.querySelectorAll("pre > code, .md-typeset__scrollwrap")) {
+    if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+    else part.removeAttribute("tabindex");
+  }
+}
+
+new MutationObserver(makeReachable).observe(document.body, { childList: true, subtree: true }); // the theme wraps tables late
+addEventListener("resize", makeReachable);
+addEventListener("load", makeReachable);
