@@ -44,8 +44,8 @@ ENVIRONMENTS: dict[str, Environment] = {
 """The environments by the names that commands use. The pendulum is learned in seconds, and is for trying things out."""
 
 
-def make(name: str) -> "gymnasium.Env":
-    """Make the environment of this name.
+def make(name: str, *, rendered: bool = False) -> "gymnasium.Env":
+    """Make the environment of this name. If it is `rendered`, its `render()` is a picture, as an array of RGB values.
 
     **Raises:** `InputError` that says what to install, if gymnasium or MuJoCo is missing.
     """
@@ -55,7 +55,8 @@ def make(name: str) -> "gymnasium.Env":
     import gymnasium  # imported here, because it belongs to an extra
 
     environment = ENVIRONMENTS[name]
-    return gymnasium.make(environment.id, disable_env_checker=True, **environment.options)
+    mode = "rgb_array" if rendered else None
+    return gymnasium.make(environment.id, disable_env_checker=True, render_mode=mode, **environment.options)
 
 
 def bounds(environment: "gymnasium.Env") -> tuple[Float[np.ndarray, " actions"], Float[np.ndarray, " actions"]]:

@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 
 
 QUICK = Plan(
-    parameters=(500, 2_000),
+    parameters=(1_000,),
     imitation=Training(IMITATION, "", (), steps=500, seeds=1),
     regression=Training(REGRESSION, "", (), steps=500, seeds=1),
 )

@@ -1,0 +1,95 @@
+"""A robot at work: one episode of a trained policy, as a strip of frames and as the angles of its joints."""
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from rich.console import Console
+from tyro.conf import Positional
+
+from ...data.environments import ENVIRONMENTS, make
+from ...deploy import Stream
+from ...errors import InputError
+from ...layers import Layer
+from ...report.episode_pictures import draw_episode
+from ...tasks.control import Control
+from ...tasks.run import load_run
+
+FRAMES = 8
+"""The strip has so many frames."""
+SHOWN = 120
+"""The frames are from the first steps. In these, a robot that runs takes some strides."""
+
+
+class Played(NamedTuple):
+    """What happened in an episode."""
+
+    value: float
+    """The return."""
+    positions: Float[np.ndarray, "steps coordinates"]
+    """MuJoCo's coordinates of the robot before each step: where its trunk is, then the angles of its joints, in radians."""
+    frames: list[UInt8[np.ndarray, "height width 3"]]
+    """Pictures of the robot. There are none where nothing can be rendered."""
+
+
+def play(model: Layer, environment: str, *, asked: float, seed: int) -> Played:
+    """Let a policy act for one episode, token by token."""
+    robot, stream = make(environment, rendered=True), Stream(model)
+    physics: Any = robot.unwrapped
+    when = set(np.linspace(0, SHOWN, FRAMES).astype(int).tolist())
+    observation, _ = robot.reset(seed=seed)
+    action: np.ndarray = np.zeros(model.out_size, np.float32)
+    positions: list[np.ndarray] = []
+    frames: list[Any] = []
+    value, over = 0.0, False
+    while not over:
+        if len(positions) in when:
+            with contextlib.suppress(Exception):  # what fails without a display differs between MuJoCo's ways to render
+                frames.append(robot.render())
+        positions.append(physics.data.qpos.copy())
+        token = np.concatenate([[asked - value], observation, action])
+        action = np.asarray(stream.push(token.astype(np.float32)))
+        observation, reward, terminated, truncated, _ = robot.step(action)
+        value, over = value + float(reward), terminated or truncated
+    robot.close()
+    return Played(value, np.array(positions), frames)
+
+
+@dataclasses.dataclass
+class Command:
+    """Draw an episode of a trained policy: frames of the robot, and the angles of its joints.
+
+    Frames need a display or EGL. Without them, the angles are drawn alone.
+
+    Example: twofold reproduce episode runs/hopper-medium-aaren
+    """
+
+    folder: Positional[Path]
+    """The folder of a run of `twofold train control`."""
+    asked: float | None = None
+    """The return that the policy is asked for. If not given, it is the largest return in the data."""
+    seed: int = 0
+    """The seed of the episode."""
+    out: Path | None = None
+    """The file of the picture. If not given, it is episode.png in the folder of the run."""
+
+    def run(self, console: Console) -> None:
+        if "DISPLAY" not in os.environ:
+            os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads it when it is imported
+        task, model, data = load_run(self.folder)
+        if not isinstance(task, Control):
+            raise InputError(f"{self.folder} is a run of {task.name}; only a policy of control can act")
+        asked = float(data.episodes.returns.max()) if self.asked is None else self.asked
+        played = play(model, task.env, asked=asked, seed=self.seed)
+        file = self.out or self.folder / "episode.png"
+        title = f"{ENVIRONMENTS[task.env].id}, {task.mixer}: asked for {asked:,.0f}, reached {played.value:,.0f}"
+        draw_episode(played.frames, played.positions, SHOWN, title).savefig(file)
+        missing = "" if played.frames else " No frames could be rendered, so it has the joints alone."
+        console.print(
+            f"The policy was asked for a return of {asked:,.0f}, and reached {played.value:,.0f} in"
+            f" {len(played.positions)} steps. The picture is {file}.{missing}"
+        )
