@@ -28,14 +28,27 @@ def _in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["demo", "reproduce", "train", "evaluate", "stream", "export", "data", "bench"])
+@pytest.mark.parametrize(
+    "command", ["demo", "reproduce", "train", "evaluate", "stream", "export", "data", "bench", "report"]
+)
 def test_help_has_examples(command, capsys):
     assert _run(command, "--help") == 0
     assert f"twofold {command}" in capsys.readouterr().out.partition("xample")[2]
 
 
 EXPERIMENTS = (
-    *("clock", "comparison", "control", "conversions", "efficiency", "figure2", "figure3", "figure4", "figure5"),
+    *(
+        "clock",
+        "comparison",
+        "control",
+        "conversions",
+        "efficiency",
+        "episode",
+        "figure2",
+        "figure3",
+        "figure4",
+        "figure5",
+    ),
     *("long", "optimisers", "table1", "table2", "table3", "table4"),
 )
 

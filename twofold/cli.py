@@ -16,6 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from .atomic import write_whole
 from .compiled import keep_compiled
 from .deploy.service import Settings
 from .errors import InputError
@@ -289,6 +290,32 @@ class Bench:
         run(self.quick, self.only, self.out)
 
 
+@dataclasses.dataclass
+class Report:
+    """Write all results on one page, and the tables of the other pages that show results.
+
+    Each figure stands beside the published one. What is missed comes first. The numbers come from the files of runs alone.
+
+    Example: twofold report --results results --docs docs
+    """
+
+    results: Path = Path("results")
+    """The folder with the results of runs."""
+    docs: Path = Path("docs")
+    """The folder of the pages. Its results.md is written, and the marked tables of all its pages are filled."""
+
+    def run(self, console: Console) -> None:
+        from .papers.results import filled, page
+
+        pages = {file: filled(file.read_text(), self.results) for file in sorted(self.docs.glob("**/*.md"))}
+        to_results = Path(os.path.relpath(self.results, self.docs)).as_posix()
+        pages[self.docs / "results.md"] = page(self.results, to_results)
+        for file, text in pages.items():
+            if not file.exists() or file.read_text() != text:
+                write_whole(file, text)
+                console.print(f"{file} is written.")
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
@@ -298,6 +325,7 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
 )
 
 

@@ -36,8 +36,9 @@ def run(out: Path, console: Console) -> dict[str, Any]:
     console.rule("1  Attention is an RNN: one layer, converted exactly")
     conversions = _convert(console)
     console.rule("2  An RNN turns out to be attention: a student trained from scratch")
-    students = table1.reproduce(table1.QUICK["paper"], out=out / "table1-quick")
-    console.print(table1.table(students, table1.QUICK["paper"]))
+    recipe = table1.QUICK["paper"]
+    students = table1.reproduce(recipe, out=out / "table1-quick")
+    console.print(table1.table(table1.results_of(students, recipe)))
     console.rule("3  Two classifiers of real speech: which of nine speakers said the vowels?")
     runs = {mixer: train(s, out / f"{s.dataset}-{mixer}") for mixer, s in settings.items()}
     _print_classifiers(console, runs)

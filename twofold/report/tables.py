@@ -1,5 +1,6 @@
 """Tables of results, on the console and in Markdown."""
 
+import re
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
@@ -23,5 +24,31 @@ def console_table(
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """The same in Markdown: the first column starts at the left, all others end at the right."""
-    rule = ["---", *["---:"] * (len(headings) - 1)]
+    return _markdown(headings, ["left", *["right"] * (len(headings) - 1)], rows)
+
+
+def as_markdown(table: Table) -> str:
+    """A table of the console in Markdown, with its caption below. What is green there is of the class "reached", and what is
+    red of the class "missed"."""
+    headings = [_in_markdown(column.header) for column in table.columns]
+    columns = [map(_in_markdown, column.cells) for column in table.columns]
+    caption = [_in_markdown(table.caption)] if table.caption else []
+    return "\n\n".join([_markdown(headings, [c.justify for c in table.columns], zip(*columns, strict=True)), *caption])
+
+
+def missed(table: Table) -> list[str]:
+    """The cells of the first column whose rows have something red."""
+    rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
+    return [first.strip() for first, *rest in rows if any("[red]" in cell for cell in rest)]
+
+
+def _markdown(headings: Sequence[str], sides: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    rule = ["---:" if side == "right" else "---" for side in sides]
     return "\n".join(f"| {' | '.join(row)} |" for row in (headings, rule, *rows))
+
+
+def _in_markdown(cell: Any) -> str:
+    escaped = str(cell).strip().replace("|", r"\|").replace("<", "&lt;").replace("\n", "<br>")
+    for colour, name in {"green": "reached", "red": "missed"}.items():
+        escaped = re.sub(rf"\[{colour}](.*?)\[/{colour}]", rf'<span class="{name}">\1</span>', escaped)
+    return escaped

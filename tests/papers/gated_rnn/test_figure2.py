@@ -25,7 +25,7 @@ def test_figure2_shows_the_student_of_table1(constructed, tmp_path, capsys, monk
         np.testing.assert_allclose(panels[name].images[0].get_array(), kernel / np.abs(kernel).max())
     assert json.loads((tmp_path / "figure2.json").read_text())["kernel_error"] == kernels.error < 1e-6
     assert not (tmp_path / "table1.json").exists()  # which belongs to another command
-    Console(width=200).print(figure2.table(figures, kernels))
+    Console(width=200).print(figure2.table(figures, kernels.error))
     assert f"{kernels.error:.1e}" in capsys.readouterr().out
 
 

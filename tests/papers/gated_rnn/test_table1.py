@@ -61,18 +61,18 @@ def test_table1_is_written(two, tmp_path):
 
 def test_figures_are_judged_beside_the_published_ones(constructed, capsys):
     students = [scored(constructed, figures) for figures in (GOOD, BAD, BAD)]
-    text = printed(table1.table(students, table1.RECIPES["paper"]), capsys)
+    text = printed(table1.table(table1.results_of(students, table1.RECIPES["paper"])), capsys)
     assert row(text, "loss") == ["1.00e-09", "1.49e-07", "1.49e-07", "1.49e-07", "4.97e-08", "missed 3x"]
     assert row(text, "KV score") == ["1.00e-09"] * 4 + ["4.52e-08", "reached"]
     assert row(text, "residual of decompile") == ["2.00e-05"] * 4 + ["", ""]
-    neurons = row(text, "pruned to neurons: memory + query + other")
+    neurons = row(text, "pruned: memory + query + other neurons")
     assert neurons == ["10 + 4 + 0", "12 + 4 + 0", "12 + 4 + 0", "", "10 + 4 + 0", "reached by 1 of 3"]
-    assert row(text, "  gate rows") == ["13"] * 5 + ["reached"]
+    assert row(text, "pruned: gate rows") == ["13"] * 5 + ["reached"]
     assert row(text, "training") == ["3 s"] * 4 + ["", ""]
 
 
 def test_another_size_than_the_papers_is_not_judged(two, capsys):
-    text = printed(table1.table(two, table1.QUICK["fast"]), capsys)
+    text = printed(table1.table(table1.results_of(two, table1.QUICK["fast"])), capsys)
     assert "reached" not in text
     assert "4.97e-08" in text
 

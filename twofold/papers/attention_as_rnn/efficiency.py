@@ -132,8 +132,8 @@ def table(figures: dict[str, Any]) -> Table:
         ("tokens", *(f"{samples[i]:,}" for i in shown)),
         [row(*item) for item in streams.items()],
         title=f"As the stream grows (width {figures['width']}, {figures['heads']} heads)",
-        caption="The size of the state; by how much memory\nincreases at its peak; the time of all tokens\n"
-        "(Transformer: integrated from the time of one\ntoken with a full KV cache of each length).",
+        caption="The size of the state; by how much memory increases at its peak; the time of all tokens (Transformer:"
+        " integrated from the time of one token with a full KV cache of each length).",
         show_lines=True,
     )
 

@@ -33,26 +33,30 @@ QUICK = {
     "fast": FAST_QUICK,
     "fast6": FAST_QUICK,
 }
+MOST = 4
+"""The table has a column for each student, if there are no more of them."""
 PUBLISHED = Figures(4.97e-8, 4.52e-8, 2.06e-10, 3.74e-4, memory=10, forget=4, other=0, gate_rows=13)
 
 
 def reproduce(recipe: Recipe, *, seeds: int = 1, seed: int = 0, out: Path | str, progress: bool = True) -> list[Scored]:
     """Train students as `scored_students` does, and write their figures to table1.json in `out`."""
     students = scored_students(recipe, seeds=seeds, seed=seed, out=out, progress=progress)
-    write_json(
-        Path(out) / "table1.json",
-        {
-            "recipe": recipe.as_json(),
-            "seed": seed,
-            "prune_tolerance": PRUNED_TO[type(recipe.way)],
-            "seconds": seconds_of(students),
-            "students": [scored.figures._asdict() for scored in students],
-            "pruning": [[cut._asdict() for cut in scored.cuts] for scored in students],
-            "published": PUBLISHED._asdict(),
-            "curves": [scored.student.curve.as_json() for scored in students],
-        },
-    )
+    write_json(Path(out) / "table1.json", results_of(students, recipe, seed=seed))
     return students
+
+
+def results_of(students: list[Scored], recipe: Recipe, *, seed: int = 0) -> dict[str, Any]:
+    """The content of table1.json."""
+    return {
+        "recipe": recipe.as_json(),
+        "seed": seed,
+        "prune_tolerance": PRUNED_TO[type(recipe.way)],
+        "seconds": seconds_of(students),
+        "students": [scored.figures._asdict() for scored in students],
+        "pruning": [[cut._asdict() for cut in scored.cuts] for scored in students],
+        "published": PUBLISHED._asdict(),
+        "curves": [scored.student.curve.as_json() for scored in students],
+    }
 
 
 def seconds_of(students: list[Scored]) -> float:
@@ -67,27 +71,33 @@ ROWS: dict[str, Callable[[Figures], Any]] = {
     "polynomial distance": lambda f: f.polynomial_distance,
     "residual of decompile": lambda f: f.decompiled,
     "the teacher from decompile, error": lambda f: f.teacher_error,
-    "pruned to neurons: memory + query + other": lambda f: _neurons(f),
-    "  gate rows": lambda f: f.gate_rows,
-    "  loss": lambda f: f.pruned_loss,
-    "  loss, fine-tuned": lambda f: f.finetuned_loss,
+    "pruned: memory + query + other neurons": lambda f: _neurons(f),
+    "pruned: gate rows": lambda f: f.gate_rows,
+    "pruned: loss": lambda f: f.pruned_loss,
+    "pruned: loss, fine-tuned": lambda f: f.finetuned_loss,
 }
 
 
-def table(students: list[Scored], recipe: Recipe) -> Table:
-    """The figures beside the published ones, with verdicts if d is that of the paper."""
-    lines = []
+def table(results: dict[str, Any]) -> Table:
+    """The figures of table1.json beside the published ones, with verdicts if d is that of the paper."""
+    students, recipe, lines = [Figures(**figures) for figures in results["students"]], results["recipe"], []
     for name, value_of in ROWS.items():
-        values, published = [value_of(scored.figures) for scored in students], value_of(PUBLISHED)
-        judged = "" if published is None or recipe.size != 4 else _judged(values, published)
-        told = [*map(_told, values), _median(values)]
+        values, published = [value_of(figures) for figures in students], value_of(PUBLISHED)
+        judged = "" if published is None or recipe["size"] != 4 else _judged(values, published)
+        told = [*map(_told, _shown(values)), _median(values)]
         lines.append((name, *told, "" if published is None else _told(published), judged))
-    seconds = [scored.student.curve.seconds[-1] for scored in students]
+    seconds = [curve["seconds"][-1] for curve in results["curves"]]
     return console_table(
-        ("", *(f"student {i}" for i in range(len(students))), "median", "published, d = 4", "verdict"),
-        [*lines, ("training", *(f"{taken:,.0f} s" for taken in (*seconds, np.median(seconds))), "", "")],
+        (
+            "",
+            *_shown([f"student {i}" for i in range(len(students))], "least", "most"),
+            "median",
+            "published, d = 4",
+            "verdict",
+        ),
+        [*lines, ("training", *(f"{taken:,.0f} s" for taken in (*_shown(seconds), np.median(seconds))), "", "")],
         left=("verdict",),
-        title=f"Table 1 (paper A): d = {recipe.size}, {recipe.hidden_size} neurons, {recipe.way.steps:,} steps at most",
+        title=f"Table 1 (paper A): d = {recipe['size']}, {recipe['hidden_size']} neurons, {recipe['steps']:,} steps at most",
     )
 
 
@@ -106,6 +116,11 @@ def _neurons(left: Figures | Cut) -> str:
 
 def _told(value: float | int | str) -> str:
     return f"{value:.2e}" if isinstance(value, float) else str(value)
+
+
+def _shown(values: list, *extremes: str) -> list:
+    """The values of all students. If these are many, the least and the greatest value, or the names of `extremes`."""
+    return values if len(values) <= MOST else list(extremes) or [min(values), max(values)]
 
 
 def _median(values: list) -> str:
@@ -160,7 +175,7 @@ class Command(StudentOptions):
     def run(self, console: Console) -> None:
         recipe, out = self.chosen()
         students = reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
-        console.print(table(students, recipe))
+        console.print(table(results_of(students, recipe)))
         for scored in students:
             console.print(pruning_table(scored))
         console.print(f"Training took {seconds_of(students):,.0f} s. Figures, models and pictures are in {out}.")

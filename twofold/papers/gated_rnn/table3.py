@@ -108,7 +108,7 @@ def _verdict(name: str, row: dict[str, Cell]) -> str:
             f"over these tokens\nbuilt: {built[0]}, {built[1]}"
         )
     published = "published: {}, {}".format(*PUBLISHED[name])
-    return f"{published}\nbuilt: {built[0]}, {built[1]}" + ("" if built == PUBLISHED[name] else "\n[red]differs")
+    return f"{published}\nbuilt: {built[0]}, {built[1]}" + ("" if built == PUBLISHED[name] else "\n[red]differs[/red]")
 
 
 def _shown(cell: Cell) -> str:

@@ -1,0 +1,69 @@
+"""The pages show the results as the runs wrote them: nothing is copied by hand, nothing is forgotten."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from twofold import InputError
+from twofold.cli import Report
+from twofold.papers.results import OURS, RESULTS, filled, page
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "results"
+
+
+def test_the_pages_are_those_of_the_results():
+    """If this fails, run `twofold report`."""
+    assert (ROOT / "docs" / "results.md").read_text() == page(FOLDER, "../results")
+    for file in (ROOT / "docs").glob("**/*.md"):
+        assert filled(file.read_text(), FOLDER) == file.read_text(), file
+
+
+def test_every_claim_of_the_figures_has_a_verdict_and_what_is_missed_comes_first():
+    written = page(FOLDER, "../results")
+    head, _, rest = written.partition("\n## Gated recurrent")
+    for number in (3, 4, 5):
+        for claim in json.loads((FOLDER / f"figure{number}" / f"figure{number}.json").read_text())["claims"]:
+            assert claim["claim"] in rest
+            assert (claim["claim"] in head) == (claim["holds"] is False)
+
+
+def test_every_table_and_figure_of_the_papers_is_there():
+    named = [name for paper, results in RESULTS.items() if paper != OURS for name in results]
+    assert {*(f"table{i}" for i in range(1, 5)), *(f"figure{i}" for i in range(2, 6))} <= set(named)
+    for results in RESULTS.values():
+        for result in results.values():
+            pictures = [(FOLDER / result.file).parent / picture for picture in result.pictures]
+            assert all(picture.is_file() for picture in pictures)
+            assert (ROOT / "docs" / result.page).is_file()
+
+
+def test_it_is_a_command(tmp_path, capsys):
+    (tmp_path / "page.md").write_text("Before\n<!-- results: figure3 -->\nold\n<!-- end of results -->\nAfter\n")
+    command = Report(results=FOLDER, docs=tmp_path)
+    command.run(Console(width=200))
+    assert capsys.readouterr().out.count("is written") == 2
+    assert "confirmed" in (tmp_path / "page.md").read_text()
+    assert "old" not in (tmp_path / "page.md").read_text()
+    command.run(Console(width=200))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [(None, "table1.json cannot be read"), ("{", "table1.json cannot be read")],
+    ids=["missing", "damaged"],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, text, named):
+    (tmp_path / "table1" / "paper").mkdir(parents=True)
+    if text is not None:
+        (tmp_path / "table1" / "paper" / "table1.json").write_text(text)
+    with pytest.raises(InputError, match=named):
+        page(tmp_path, "results")
+
+
+def test_a_name_that_is_no_result_is_named():
+    with pytest.raises(InputError, match="there is no result 'figure9'; the results are table1"):
+        filled("<!-- results: figure9 -->\n<!-- end of results -->", FOLDER)

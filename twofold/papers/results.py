@@ -1,0 +1,205 @@
+"""The results of committed runs as tables, beside the published ones, and all of them on one page."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from ..errors import InputError
+from ..report.claims import Claim, claims_table
+from ..report.tables import as_markdown, console_table, missed
+from ..tasks.students.ways import AdamW
+from .attention_as_rnn import clock, efficiency, long
+from .attention_as_rnn.loop_clock import Clocked
+from .attention_as_rnn.training_cost import StepCost
+from .gated_rnn import figure2, table1, table2, table3, table4
+from .gated_rnn.measured_conversion import Cell, Conversion
+from .gated_rnn.student_scores import Figures
+
+Figured = dict[str, Any]
+"""The content of a file of results."""
+
+
+class Result(NamedTuple):
+    """A file of results, and what the page shows of it."""
+
+    title: str
+    file: str
+    """Its path in the folder of results."""
+    tables: Callable[[Figured], list[Table]]
+    page: str
+    """The page of docs that says more."""
+    pictures: tuple[str, ...] = ()
+    """Their paths beside the file."""
+
+
+def _figure2(results: Figured) -> list[Table]:
+    return [figure2.table(Figures(**results["student"]), results["kernel_error"])]
+
+
+def _table2(results: Figured) -> list[Table]:
+    named = results["recipe"]
+    way = AdamW(**{name: named[name] for name in AdamW._fields})
+    sizes = {name: named[name] for name in table2.Recipe._fields if name != "way"}
+    return [table2.table([table2.Figures(**one) for one in results["students"]], table2.Recipe(**sizes, way=way))]
+
+
+def _conversion(results: Figured) -> Conversion:
+    return Conversion(**{name: results[name] for name in ("d", "tokens", "dtype", "seed")})
+
+
+def _table3(results: Figured) -> list[Table]:
+    cells = {name: {source: Cell(**cell) for source, cell in row.items()} for name, row in results["cells"].items()}
+    return [table3.table(cells, _conversion(results))]
+
+
+def _table4(results: Figured) -> list[Table]:
+    blocks = [table4.Block(**block) for block in results["layers"]]
+    cells = {name: Cell(**cell) for name, cell in results["cells"].items()}
+    return [table4.table(blocks, cells, _conversion(results))]
+
+
+def _claims(results: Figured) -> list[Table]:
+    return [claims_table([Claim(**claim) for claim in results["claims"]], "Claims of the paper")]
+
+
+def _settings(results: Figured) -> list[Table]:
+    colours = {"worse": "[red]worse[/red]", "better": "[green]better[/green]"}
+    rows = [
+        (f"{one['data']}: {one['metric']}", colours.get(one["verdict"], one["verdict"])) for one in results["verdicts"]
+    ]
+    return [console_table(("", "Aaren against the Transformer, paired by seed"), rows)]
+
+
+def _clock(results: Figured) -> list[Table]:
+    policies = {name: Clocked(**clocked) for name, clocked in results["policies"].items()}
+    return [clock.table(policies, results["steps"])]
+
+
+def _long(results: Figured) -> list[Table]:
+    def cost(line: Figured) -> StepCost:
+        return StepCost(**{name: line[name] for name in StepCost._fields})
+
+    models = results["models"].items()
+    return [long.table({name: {line["tokens"]: cost(line) for line in lines} for name, lines in models})]
+
+
+PAPER_A = "Gated recurrent neural networks discover attention"
+PAPER_B = "Attention as an RNN"
+OURS = "Not in the papers"
+RESULTS: dict[str, dict[str, Result]] = {
+    PAPER_A: {
+        "table1": Result(
+            "Table 1, the paper's recipe", "table1/paper/table1.json", lambda r: [table1.table(r)], "training.md"
+        ),
+        "table1-fast": Result(
+            "Table 1, the fast recipe", "table1/fast/table1.json", lambda r: [table1.table(r)], "training.md"
+        ),
+        "table2": Result("Table 2", "table2/table2.json", _table2, "training.md"),
+        "table3": Result("Table 3", "table3/table3.json", _table3, "conversions.md", ("costs.png",)),
+        "table4": Result(
+            "Table 4", "table4/table4.json", _table4, "conversions.md", ("attention.png", "gated-rnn.png")
+        ),
+        "figure2": Result("Figure 2", "figure2/paper.json", _figure2, "training.md", ("paper.png",)),
+        "figure3": Result("Figure 3", "figure3/figure3.json", _claims, "figures.md", ("figure3.png",)),
+        "figure4": Result("Figure 4", "figure4/figure4.json", _claims, "figures.md", ("figure4.png",)),
+        "figure5": Result("Figure 5", "figure5/figure5.json", _claims, "figures.md", ("figure5.png",)),
+    },
+    PAPER_B: {
+        "settings": Result("Forecasting, events, classification", "settings/settings.json", _settings, "tasks.md"),
+        "efficiency": Result(
+            "Memory and time of a stream",
+            "efficiency/efficiency.json",
+            lambda r: [efficiency.table(r), efficiency.parameter_table(r)],
+            "tasks.md",
+            ("efficiency.png",),
+        ),
+    },
+    OURS: {
+        "long": Result("Training on a million tokens", "long/long.json", _long, "scale.md", ("long.png",)),
+        "clock": Result("The clock of a loop of control", "clock/clock.json", _clock, "tasks.md"),
+    },
+}
+
+
+def read(folder: Path, result: Result) -> Figured:
+    """Read a file of results.
+
+    **Raises:** `InputError` if it is missing or damaged.
+    """
+    try:
+        return json.loads((folder / result.file).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / result.file} cannot be read: {error}") from error
+
+
+def page(folder: Path, to_results: str) -> str:
+    """All results as a page in Markdown: what was missed first, then every table and every picture.
+
+    **Arguments:**
+
+    - `folder`: the folder of results.
+    - `to_results`: how this folder is reached from the page, for pictures.
+
+    **Raises:** `InputError` if a file is missing or damaged.
+    """
+    sections, misses = [], []
+    for paper, results in RESULTS.items():
+        sections.append(f"## {paper}")
+        for result in results.values():
+            found = read(folder, result)
+            tables = result.tables(found)
+            sections += [f"### {result.title}", *_section(result, found, tables, to_results)]
+            rows = [row for table in tables for row in missed(table)]
+            anchor = re.sub(r"[^\w\- ]", "", result.title.lower()).replace(" ", "-")
+            misses += [f"| [{result.title}](#{anchor}) | {row} |" for row in rows]
+    told = "\n".join(["| | missed, or not confirmed |", "|---|---|", *misses])
+    return "\n\n".join([HEAD, "## What is missed", told, *sections]) + "\n"
+
+
+HEAD = """# All results
+
+After this page you know what twofold reaches of both papers, and what it misses. `twofold report` writes this page from the
+files in `results/`, which runs have written. Each table has the published figures beside those that were found here, if the
+papers have any. Below it are the command, the commit, the machine and the date of the run."""
+
+
+def _section(result: Result, found: Figured, tables: Sequence[Table], to_results: str) -> list[str]:
+    beside = f"{to_results}/{Path(result.file).parent}"
+    pictures = [f"![{result.title}: {Path(name).stem}]({beside}/{name})" for name in result.pictures]
+    links = f"[All figures]({to_results}/{result.file}). [More about it]({result.page})."
+    return [*map(as_markdown, tables), *pictures, f"{_made(found)} {links}"]
+
+
+def _made(found: Figured) -> str:
+    """What made a result."""
+    made = found["provenance"]
+    count = found.get("seeds") or len(found.get("students", ""))
+    seeds = f", {count} seeds" if count > 1 else f", seed {found['seed']}" if "seed" in found else ""
+    return (
+        f"Run by `{made['command']}`{seeds}, at commit {made['commit'][:7]}, with JAX {made['versions']['jax']}, on"
+        f" {made['machine']}, {made['date'][:10]}."
+    )
+
+
+MARKED = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+
+
+def filled(text: str, folder: Path) -> str:
+    """A page whose tables between `<!-- results: name -->` and `<!-- end of results -->` are those of the results.
+
+    **Raises:** `InputError` for a name that no result has, and if a file is missing or damaged.
+    """
+    by_name = {name: result for results in RESULTS.values() for name, result in results.items()}
+
+    def tables(found: re.Match) -> str:
+        begin, name, end = found.groups()
+        if name not in by_name:
+            raise InputError(f"there is no result {name!r}; the results are {', '.join(by_name)}")
+        shown = by_name[name].tables(read(folder, by_name[name]))
+        return begin + "\n" + "\n\n".join(map(as_markdown, shown)) + "\n\n" + end
+
+    return MARKED.sub(tables, text)
