@@ -23,10 +23,11 @@ test: .venv/installed-dev
 	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v npm >/dev/null; then $(MAKE) test-site; \
 	else echo "THE SITE AND THE NOTEBOOKS WERE NOT TESTED: chromium, chromium-driver or npm is missing"; fi
 
-# The site of docs/ in build/site, with its live pages. npm fetches their libraries.
+# The site of docs/ in build/site, with its live pages. npm fetches their libraries. A link that leads nowhere, and an argument that
+# its docstring does not name, are errors.
 docs: .venv/installed-dev
-	$(BIN)/zensical build --clean
-	find results -name '*.png' -exec cp --parents {} build/site ';'
+	$(BIN)/python -m docs.staged build/pages
+	$(BIN)/zensical build --clean --strict
 	$(BIN)/python -m docs.live.assets build/site/live
 
 # The site and its live pages in headless Chromium, and the notebooks.
@@ -58,7 +59,7 @@ release: .venv/bin/python
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml edge/pyproject.toml constraints.txt $(KERNELS)
-	$(INSTALL) -e '.[tasks,estimators,spark,onnx,sweep,control,dev]' -e ./edge
+	$(INSTALL) -e '.[tasks,estimators,spark,onnx,sweep,control,dev,docs]' -e ./edge
 	touch $@
 
 .venv/installed-bench: .venv/bin/python pyproject.toml edge/pyproject.toml constraints.txt $(KERNELS)

@@ -96,7 +96,7 @@ def test_the_index_leads_to_every_page():
 
 
 def test_the_tables_of_the_tasks_are_those_of_the_results():
-    shown = (ROOT / "docs" / "tasks.md").read_text()
+    shown = (ROOT / "docs" / "results" / "tasks.md").read_text()
     tables = re.split(r"^### ", (ROOT / "results" / "settings" / "settings.md").read_text(), flags=re.MULTILINE)[1:]
     assert len(tables) == 16
     for table in tables:
@@ -104,4 +104,4 @@ def test_the_tables_of_the_tasks_are_those_of_the_results():
 
 
 def test_the_table_of_the_edge_is_that_of_the_results():
-    assert (ROOT / "results" / "edge" / "edge.md").read_text() in (ROOT / "docs" / "deploy.md").read_text()
+    assert (ROOT / "results" / "edge" / "edge.md").read_text() in (ROOT / "docs" / "guides" / "export.md").read_text()

@@ -302,14 +302,15 @@ class Report:
     results: Path = Path("results")
     """The folder with the results of runs."""
     docs: Path = Path("docs")
-    """The folder of the pages. Its results.md is written, and the marked tables of all its pages are filled."""
+    """The folder of the pages. Its results/report.md is written, and the marked tables of all its pages are filled."""
 
     def run(self, console: Console) -> None:
         from .papers.results import filled, page
 
         pages = {file: filled(file.read_text(), self.results) for file in sorted(self.docs.glob("**/*.md"))}
-        to_results = Path(os.path.relpath(self.results, self.docs)).as_posix()
-        pages[self.docs / "results.md"] = page(self.results, to_results)
+        report = self.docs / "results" / "report.md"
+        pages[report] = page(self.results, Path(os.path.relpath(self.results, report.parent)).as_posix())
+        report.parent.mkdir(exist_ok=True)
         for file, text in pages.items():
             if not file.exists() or file.read_text() != text:
                 write_whole(file, text)

@@ -16,7 +16,7 @@ FOLDER = ROOT / "results"
 
 def test_the_pages_are_those_of_the_results():
     """If this fails, run `twofold report`."""
-    assert (ROOT / "docs" / "results.md").read_text() == page(FOLDER, "../results")
+    assert (ROOT / "docs" / "results" / "report.md").read_text() == page(FOLDER, "../../results")
     for file in (ROOT / "docs").glob("**/*.md"):
         assert filled(file.read_text(), FOLDER) == file.read_text(), file
 
@@ -37,7 +37,7 @@ def test_every_table_and_figure_of_the_papers_is_there():
         for result in results.values():
             pictures = [(FOLDER / result.file).parent / picture for picture in result.pictures]
             assert all(picture.is_file() for picture in pictures)
-            assert (ROOT / "docs" / result.page).is_file()
+            assert (ROOT / "docs" / "results" / result.page).is_file()
 
 
 def test_it_is_a_command(tmp_path, capsys):

@@ -25,7 +25,7 @@ def to_lstm(
     them with the queries. A gated RNN takes two layers. In the first, g * c~ is the input gate and f is lambda. In the second,
     g * c~ is the output gate.
 
-    **Arguments:** they are those of `to_lru`, without `gating`.
+    **Arguments:** `form`, `scale`, `input_bound` and `tokens` are those of `to_lru`.
 
     **Returns:** a `Converted` of the source's dtype. It has 4 neurons for each term of attention, and 2 for each neuron and
     each gate row of a gated RNN. Relative errors in float64 are about 1e-8 for attention, where two sigmoids in one product

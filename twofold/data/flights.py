@@ -6,7 +6,7 @@ from .event_sequences import EventSet, Recording, event_set, jittered, split
 
 
 def load_flights(airport: str = "JFK") -> EventSet:
-    """The flights of 2013 from EWR, JFK or LGA, in minutes since midnight. The days are split in order of time.
+    """The flights of 2013 from an `airport`, EWR, JFK or LGA, in minutes since midnight. The days are split in order of time.
 
     The time of a flight is the minute at which it left. A flight that left after midnight with a delay stays with its day,
     at 1440 minutes or later. Cancelled flights are left out. Times are recorded to the minute, and many are equal. So

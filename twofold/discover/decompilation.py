@@ -66,7 +66,7 @@ class Discovery(NamedTuple):
 
 
 def decompile(rnn: GatedRNN, *, max_heads: int | None = None, time: int = 32, seed: int = 0) -> Discovery:
-    """The linear self-attention layer nearest to the function of a gated RNN, and how near that is.
+    """The linear self-attention layer nearest to the function of a gated RNN, `rnn`, and how near that is.
 
     With lambda 0 or 1, the outputs are a polynomial in the present token and in sums over all tokens. Attention can be one
     part of it: memories of second degree times queries of first degree, y_o = sum A_oabk S_ab x_k with

@@ -9,7 +9,7 @@ from .scoring import neuron_roles
 
 
 def normalise(rnn: GatedRNN) -> GatedRNN:
-    """The network with the same function and weights that can be compared (paper A, section 3.1).
+    """The network with the same function as `rnn` and weights that can be compared (paper A, section 3.1).
 
     - Neurons come in the order memory, forgetful, other (`neuron_roles`). Within each role they come in order of lambda.
     - The two branches of a gate may be exchanged. Here x reads the constant at the input, and m reads the memory at the

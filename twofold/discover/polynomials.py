@@ -13,7 +13,7 @@ from ..layers import GatedRNN, LinearSelfAttention
 def instantaneous_polynomials(
     layer: GatedRNN | LinearSelfAttention,
 ) -> Float[np.ndarray, "out monomials"]:
-    """The coefficients of each output as a polynomial in one token x, from the zero state (paper A, section 3.2).
+    """The coefficients of each output of `layer` as a polynomial in one token x, from the zero state (paper A, section 3.2).
 
     Monomials are all products of at most 4 features, in the order of `monomials`. Attention has degree 3, a gated RNN
     degree 4.
@@ -24,7 +24,7 @@ def instantaneous_polynomials(
 
 
 def collected(tensor: Float[np.ndarray, "out v v v v"]) -> Float[np.ndarray, "out monomials"]:
-    """The coefficients of 4-linear forms whose four arguments are the same x~ = (x, 1), in the order of `monomials`."""
+    """The coefficients of the 4-linear forms `tensor` whose four arguments are the same x~ = (x, 1), in the order of `monomials`."""
     variables = tensor.shape[1]
     number = {monomial: n for n, monomial in enumerate(monomials(variables - 1))}
     index = [number[tuple(sorted(i))] for i in itertools.product(range(variables), repeat=4)]

@@ -74,7 +74,7 @@ class Pruning(NamedTuple):
 
 
 def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: int = 64, seed: int = 0) -> Pruned:
-    """A smaller gated RNN of nearly the same function (paper A, section 3.2 and appendix B.2).
+    """A smaller gated RNN of nearly the same function as `rnn` (paper A, section 3.2 and appendix B.2).
 
     Neurons and gate rows go one at a time, the least missed first. As far as a neuron is a linear mixture of others, these take
     over what it holds, and likewise for gate rows. So dead neurons, duplicates and all linear dependences vanish without

@@ -98,5 +98,5 @@ class EventModel(Layer[tuple[Float[Array, ""], Any]]):
 
 
 def event_features(marks: int, periods: tuple[float, ...]) -> int:
-    """How many features an `EventModel` makes of an event."""
+    """How many features an `EventModel` with so many `marks` and these `periods` makes of an event."""
     return 1 + 2 * len(periods) + marks

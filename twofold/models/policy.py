@@ -139,5 +139,8 @@ def _of_first(resets) -> Array:
 
 
 def policy_features(observations: int, actions: int, split: bool = False) -> int:
-    """How many features the layer inside of a `Policy` reads in a token."""
+    """How many features the layer inside of a `Policy` reads in a token.
+
+    `observations` and `actions` are their numbers of entries. `split` is that of `Policy`.
+    """
     return 1 + observations + actions + 3 * split

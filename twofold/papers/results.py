@@ -31,7 +31,7 @@ class Result(NamedTuple):
     """Its path in the folder of results."""
     tables: Callable[[Figured], list[Table]]
     page: str
-    """The page of docs that says more."""
+    """The page that says more, from the folder of the report."""
     pictures: tuple[str, ...] = ()
     """Their paths beside the file."""
 
@@ -93,20 +93,20 @@ OURS = "Not in the papers"
 RESULTS: dict[str, dict[str, Result]] = {
     PAPER_A: {
         "table1": Result(
-            "Table 1, the paper's recipe", "table1/paper/table1.json", lambda r: [table1.table(r)], "training.md"
+            "Table 1, the paper's recipe", "table1/paper/table1.json", lambda r: [table1.table(r)], "students.md"
         ),
         "table1-fast": Result(
-            "Table 1, the fast recipe", "table1/fast/table1.json", lambda r: [table1.table(r)], "training.md"
+            "Table 1, the fast recipe", "table1/fast/table1.json", lambda r: [table1.table(r)], "students.md"
         ),
-        "table2": Result("Table 2", "table2/table2.json", _table2, "training.md"),
-        "table3": Result("Table 3", "table3/table3.json", _table3, "conversions.md", ("costs.png",)),
+        "table2": Result("Table 2", "table2/table2.json", _table2, "students.md"),
+        "table3": Result("Table 3", "table3/table3.json", _table3, "../ideas/constructions.md", ("costs.png",)),
         "table4": Result(
-            "Table 4", "table4/table4.json", _table4, "conversions.md", ("attention.png", "gated-rnn.png")
+            "Table 4", "table4/table4.json", _table4, "../ideas/constructions.md", ("attention.png", "gated-rnn.png")
         ),
-        "figure2": Result("Figure 2", "figure2/paper.json", _figure2, "training.md", ("paper.png",)),
-        "figure3": Result("Figure 3", "figure3/figure3.json", _claims, "figures.md", ("figure3.png",)),
-        "figure4": Result("Figure 4", "figure4/figure4.json", _claims, "figures.md", ("figure4.png",)),
-        "figure5": Result("Figure 5", "figure5/figure5.json", _claims, "figures.md", ("figure5.png",)),
+        "figure2": Result("Figure 2", "figure2/paper.json", _figure2, "students.md", ("paper.png",)),
+        "figure3": Result("Figure 3", "figure3/figure3.json", _claims, "sizes.md", ("figure3.png",)),
+        "figure4": Result("Figure 4", "figure4/figure4.json", _claims, "sizes.md", ("figure4.png",)),
+        "figure5": Result("Figure 5", "figure5/figure5.json", _claims, "sizes.md", ("figure5.png",)),
     },
     PAPER_B: {
         "settings": Result("Forecasting, events, classification", "settings/settings.json", _settings, "tasks.md"),
@@ -119,7 +119,7 @@ RESULTS: dict[str, dict[str, Result]] = {
         ),
     },
     OURS: {
-        "long": Result("Training on a million tokens", "long/long.json", _long, "scale.md", ("long.png",)),
+        "long": Result("Training on a million tokens", "long/long.json", _long, "../guides/scale.md", ("long.png",)),
         "clock": Result("The clock of a loop of control", "clock/clock.json", _clock, "tasks.md"),
     },
 }
@@ -160,7 +160,7 @@ def page(folder: Path, to_results: str) -> str:
     return "\n\n".join([HEAD, "## What is missed", told, *sections]) + "\n"
 
 
-HEAD = """# All results
+HEAD = """# Both papers, beside ours
 
 After this page you know what twofold reaches of both papers, and what it misses. `twofold report` writes this page from the
 files in `results/`, which runs have written. Each table has the published figures beside those that were found here, if the

@@ -19,7 +19,7 @@ DATA = "data"
 
 
 def mesh_of(data_devices: int = 1, time_devices: int = 1) -> Mesh | None:
-    """A mesh of so many devices times so many. It has no axis for a number of 1, and there is no mesh for a single device.
+    """A mesh of `data_devices` times `time_devices`. It has no axis for a number of 1, and there is no mesh for a single device.
 
     **Raises:** `InputError` for numbers below 1, and if there are fewer devices.
     """
@@ -37,7 +37,7 @@ def mesh_of(data_devices: int = 1, time_devices: int = 1) -> Mesh | None:
 
 
 def over_batch(model: Layer, xs: Shaped[Array, "sequences time *features"]) -> Float[Array, "sequences time out"]:
-    """The outputs of a model for a batch of sequences, from fresh states, as `jax.vmap` gives them.
+    """The outputs of `model` for a batch of sequences `xs`, from fresh states, as `jax.vmap` gives them.
 
     Where `fit` trains over a mesh, each device computes a part of the sequences and of the time. The batch is padded with
     zeros so that all parts are equal. The model is causal, so padding at the end changes no output before it.

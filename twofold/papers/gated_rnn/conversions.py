@@ -1,4 +1,4 @@
-"""The pictures of docs/conversions.md: the weights of every conversion, how long a GRU lasts, and what fewer neurons lose."""
+"""The pictures of docs/ideas/constructions.md: the weights of every conversion, how long a GRU lasts, and what fewer neurons lose."""
 
 import dataclasses
 from pathlib import Path
@@ -88,7 +88,7 @@ def _running_rms(error: np.ndarray, width: int = 9) -> np.ndarray:
 
 @dataclasses.dataclass
 class Command:
-    """Draw the pictures of docs/conversions.md: the weights of every conversion, and how far the approximate ones reach.
+    """Draw the pictures of docs/ideas/constructions.md: the weights of every conversion, and how far the approximate ones reach.
 
     Example: twofold reproduce conversions --out docs/conversions
     """

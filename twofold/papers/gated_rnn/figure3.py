@@ -196,7 +196,7 @@ def line_table(grid: Grid, figures: Figures) -> Table:
 class Command(Workers):
     """Train gated RNNs of many sizes to imitate attention, and to regress in context (paper A, figure 3).
 
-    A run that was stopped is continued. docs/cluster.md says how to run it on a cluster.
+    A run that was stopped is continued. docs/guides/sweeps.md says how to run it on a cluster.
 
     Examples: twofold reproduce figure3 --quick | twofold reproduce figure3 --scheduler tcp://host:8786
     """

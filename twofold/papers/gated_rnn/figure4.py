@@ -68,7 +68,7 @@ def _told(losses: dict[str, float], names: tuple[str, ...], form: str) -> str:
 class Command(Options):
     """Compare recurrent networks with attention: as its students, and in regression in context (paper A, figure 4).
 
-    A run that was stopped is continued. docs/cluster.md says how to run it on a cluster.
+    A run that was stopped is continued. docs/guides/sweeps.md says how to run it on a cluster.
 
     Examples: twofold reproduce figure4 --quick | twofold reproduce figure4 --scheduler tcp://host:8786
     """

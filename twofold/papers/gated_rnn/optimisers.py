@@ -1,4 +1,4 @@
-"""How fast a student finds its teacher: optimisers, sizes and curricula at equal wall time (docs/training.md)."""
+"""How fast a student finds its teacher: optimisers, sizes and curricula at equal wall time (docs/results/students.md)."""
 
 import dataclasses
 import time
@@ -219,7 +219,7 @@ WAYS: dict[str, Way] = {
 
 @dataclasses.dataclass
 class Command:
-    """Compare ways to train a student of attention, at equal wall time: the table and curves of docs/training.md.
+    """Compare ways to train a student of attention, at equal wall time: the table and curves of docs/results/students.md.
 
     Example: twofold reproduce optimisers --seconds 60
     """
