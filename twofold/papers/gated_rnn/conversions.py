@@ -1,4 +1,4 @@
-"""The pictures of docs/ideas/constructions.md: the weights of every conversion, how long a GRU lasts, and what fewer neurons lose."""
+"""The pictures of docs/ideas/constructions.md: the weights of conversions, how long a GRU lasts, what fewer neurons lose."""
 
 import dataclasses
 from pathlib import Path
