@@ -1,7 +1,7 @@
 """What the site is built from: the pages of docs/, the files that they link to, and a reference of all public names.
 
-GitHub shows the pages of docs/ where they are. The site has docs/ at its root, so a link that leaves docs/ leads one folder less up
-there. Run `python -m docs.staged build/pages` before Zensical.
+GitHub shows the pages of docs/ where they are. The site has docs/ at its root, so a link that leaves docs/ leads one folder less
+up there. Run `python -m docs.staged build/pages` before Zensical.
 """
 
 import importlib
@@ -16,11 +16,7 @@ from typing import Any
 from latex2mathml.converter import convert
 
 ROOT = Path(__file__).parents[1]
-PAGES = {
-    "README.md": "project/readme.md",
-    "CONTRIBUTING.md": "project/contributing.md",
-    "CHANGELOG.md": "project/changelog.md",
-}
+PAGES = {f"{name.upper()}.md": f"project/{name}.md" for name in ("readme", "contributing", "changelog", "security")}
 """The pages outside of docs/ that the site has too, and where it has them."""
 FILES = ("results", "examples", "notebooks", "edge/browser")
 """The folders whose files the pages link to or show."""
@@ -87,6 +83,7 @@ def main(folder: Path) -> None:
     shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     for name in FILES:
         shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "CITATION.cff", folder)
     for file in [*(ROOT / "docs").rglob("*.md"), *(ROOT / "results").rglob("*.md"), *(ROOT / name for name in PAGES)]:
         target = folder / place(file)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def instantaneous_polynomials(
 
 
 def collected(tensor: Float[np.ndarray, "out v v v v"]) -> Float[np.ndarray, "out monomials"]:
-    """The coefficients of the 4-linear forms `tensor` whose four arguments are the same x~ = (x, 1), in the order of `monomials`."""
+    """The coefficients of the 4-linear forms `tensor`, in the order of `monomials`. All four arguments are x~ = (x, 1)."""
     variables = tensor.shape[1]
     number = {monomial: n for n, monomial in enumerate(monomials(variables - 1))}
     index = [number[tuple(sorted(i))] for i in itertools.product(range(variables), repeat=4)]

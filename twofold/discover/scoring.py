@@ -35,7 +35,7 @@ class Scores(NamedTuple):
 
 
 def neuron_roles(rnn: GatedRNN, tolerance: float = PERFECT) -> Roles:
-    """The roles of the neurons of `rnn`, a diagonal gated RNN. A lambda within `tolerance` of 1 (0) counts as memory (forgetting).
+    """The roles of the neurons of a diagonal `rnn`. A lambda within `tolerance` of 1 (0) counts as memory (forgetting).
 
     **Raises:** `InputError` for any other layer, for a dense recurrence, and for weights that are not finite.
     """

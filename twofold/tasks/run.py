@@ -209,7 +209,7 @@ def load_run(folder: Path | str) -> tuple[Task, Layer, Any]:
 
 
 def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
-    """Measure the saved model of the finished run in `folder` again, on the data that the run names. Return the task and its metrics.
+    """Measure the saved model of the run in `folder` again, on the data that the run names. Return the task and its metrics.
 
     **Raises:** `InputError` if the folder is not the folder of a run with one seed, or is damaged.
     """

@@ -91,8 +91,15 @@ def compare(
     results = sweep(cells, where)
     measured = [_share_cell(training, folder) for training in trainings]
     shares = sweep(measured, where)
-    contestants = [_contestant(*each) for each in zip(trainings, results, shares, strict=True)]
+    contestants = contestants_of(plan, layered, [*results, *shares])
     return contestants, described([*cells, *measured], [*results, *shares])
+
+
+def contestants_of(plan: Plan, layered: Iterable[str], results: list[Any]) -> list[Contestant]:
+    """The networks of a plan, from the results of its cells: those of all trainings, and then the shares of attention."""
+    trainings = plan.trainings(layered)
+    halves = results[: len(trainings)], results[len(trainings) :]
+    return [_contestant(*each) for each in zip(trainings, *halves, strict=True)]
 
 
 def _contestant(training: Training, result: dict[str, Any] | None, shares: list[Any] | None) -> Contestant:
