@@ -12,7 +12,8 @@ from ..errors import InputError
 from ..report.claims import Claim, claims_table
 from ..report.tables import as_markdown, console_table, missed
 from ..tasks.students.ways import AdamW
-from .attention_as_rnn import clock, efficiency, long
+from .attention_as_rnn import clock, efficiency, long, scale, whole
+from .attention_as_rnn.comparison import Cell as Compared
 from .attention_as_rnn.loop_clock import Clocked
 from .attention_as_rnn.training_cost import StepCost
 from .gated_rnn import figure2, table1, table2, table3, table4
@@ -120,6 +121,15 @@ RESULTS: dict[str, dict[str, Result]] = {
     },
     OURS: {
         "long": Result("Training on a million tokens", "long/long.json", _long, "../guides/scale.md", ("long.png",)),
+        "whole": Result(
+            "Training in one piece",
+            "whole/settings.json",
+            lambda r: [whole.table([Compared(**cell) for cell in r["cells"]])],
+            "../guides/scale.md",
+        ),
+        "scale": Result(
+            "Exchanges between devices", "scale/scale.json", lambda r: [scale.table(r)], "../guides/scale.md"
+        ),
         "clock": Result("The clock of a loop of control", "clock/clock.json", _clock, "tasks.md"),
     },
 }

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -55,7 +56,7 @@ class Command(Workers):
 
     def run(self, console: Console) -> None:
         out = self.out or Path("runs") / ("whole" + "-quick" * self.quick)
-        less = {"steps": 20, "measurements": 2} if self.quick else {}
+        less: dict[str, Any] = {"steps": 20, "measurements": 2} if self.quick else {}
         stretches, piece = (dataclasses.replace(task, **less) for task in (STRETCHES, PIECE))
         mixers = MIXERS[:1] if self.quick else MIXERS
         pieces = [dataclasses.replace(piece, mixer=mixer) for mixer in mixers]
