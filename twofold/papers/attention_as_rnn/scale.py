@@ -97,7 +97,7 @@ def table(results: dict[str, Any]) -> Table:
     )
 
 
-def _bytes(count: float) -> str:
+def _bytes(count: int | float) -> str:
     power = min(int(math.log(count, 1000)), 4)
     return f"{count / 1000**power:,.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
