@@ -42,6 +42,7 @@ def _ways(results: Figured) -> Figure:
 
 
 DRAWN: dict[str, tuple[str, Callable[[Any], Figure]]] = {
+    "demo/stream.png": ("demo/demo.json", lambda r: draw_streams(r["streams"])),
     "figure3/figure3.png": ("figure3/figure3.json", _figure3),
     "figure4/figure4.png": ("figure4/figure4.json", _architectures(figure4.SHOWN, figure4.panels)),
     "figure5/figure5.png": ("figure5/figure5.json", _architectures(LAYERED, figure5.panels)),
