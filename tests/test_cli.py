@@ -49,7 +49,7 @@ EXPERIMENTS = (
         "figure4",
         "figure5",
     ),
-    *("long", "optimisers", "table1", "table2", "table3", "table4"),
+    *("long", "optimisers", "table1", "table2", "table3", "table4", "whole"),
 )
 
 

@@ -224,3 +224,23 @@ def test_bad_settings_leave_no_folder(tmp_path, change, message, unchecked):
     with pytest.raises(InputError, match=message):
         train(dataclasses.replace(SMALL, **{"dataset": "eustock"} | change), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("chunk", [7, 1_000])
+def test_one_piece_has_the_errors_of_a_stream(chunk, series):
+    """Chunk by chunk, the mixer reads the whole part from its beginning, as a stream does."""
+    task = dataclasses.replace(SMALL, chunk=chunk)
+    model, arrays = task.model(series, jax.random.key(0)), task.arrays(series)
+    part = arrays["validation"]
+    first = model.lags + task.context - 1  # the first forecast that has its look-back
+    ends = np.arange(first, part.shape[1] - task.horizon, task.EVERY)
+    targets = part[:, :, np.array(model.targets)]
+    errors = []
+    for place, values in enumerate(part):
+        streamed = model.forecasts_at(ends - model.lags, values)
+        came = np.stack([targets[place, t + 1 : t + 1 + task.horizon].ravel() for t in ends])
+        errors.append(np.abs(streamed - came))
+    np.testing.assert_allclose(validation(task, model, arrays), np.mean(errors), rtol=1e-4)
+    assert task.model_name == "aaren-one-piece"
+    with pytest.raises(InputError, match="chunk is 0"):
+        dataclasses.replace(task, chunk=0).check()

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..data.observations import Series
 from ..errors import InputError
-from ..layers import Rescaled
+from ..layers import Chunked, Rescaled
 from ..models import Forecaster
 from ..train.mesh import over_rows
 from .matched import matched_model
@@ -47,6 +47,9 @@ class Forecasting(Task[Series]):
     known too."""
     patch: int = 48
     """A token is made of this many last observations."""
+    chunk: int | None = None
+    """Each step of training takes the whole training part of a series, this many observations at a time, in place of short
+    stretches. Then validation also reads its part in one piece."""
     memory: float = 96.0
     """Instance normalisation remembers about this many observations, with weights that fall exponentially."""
     width: int = 32
@@ -69,12 +72,18 @@ class Forecasting(Task[Series]):
         super().check()
         if not 0 < self.memory < float("inf"):
             raise InputError(f"memory is {self.memory}; it must be a positive number of observations")
+        if self.chunk is not None and self.chunk < 1:
+            raise InputError(f"chunk is {self.chunk}; it must be at least 1")
         if self.target is not None and self.csv is None:
             raise InputError(f"target is {self.target!r}, which is for --csv; the data sets have targets of their own")
 
     @property
     def data_name(self) -> str:
         return f"{self.dataset if self.csv is None else Path(self.csv).stem}-{self.horizon}"
+
+    @property
+    def model_name(self) -> str:
+        return self.mixer + "-one-piece" * (self.chunk is not None)
 
     def load(self) -> Series:
         from ..data import series  # imported here, because it needs pandas
@@ -148,6 +157,9 @@ class Forecasting(Task[Series]):
         """
         series, lookback = arrays["train"], self._lookback(model.season)
         place_key, start_key = jax.random.split(key)
+        if self.chunk is not None:
+            place = jax.random.randint(place_key, (1,), 0, len(series))
+            return jnp.mean(jnp.abs(self._errors_in_one_piece(model, series, place, lookback)))
         places = jax.random.randint(place_key, (self.batch,), 0, len(series))
         starts = jax.random.randint(start_key, (self.batch,), 0, series.shape[1] - lookback - self.horizon + 1)
         times = np.arange(self.context - 1, -1, -self.EVERY)[::-1]
@@ -155,10 +167,19 @@ class Forecasting(Task[Series]):
 
     def validation(self, model, arrays):
         series, lookback = arrays["validation"], self._lookback(model.season)
+        if self.chunk is not None:
+            return jnp.mean(jnp.abs(self._errors_in_one_piece(model, series, np.arange(len(series)), lookback)))
         places, starts = _windows(series.shape, lookback, self.horizon)
         every = -(-len(starts) // self.VALIDATED)
         last = np.array([self.context - 1])
         return jnp.mean(jnp.abs(_errors(model, series, places[::every], starts[::every], last, lookback)))
+
+    def _errors_in_one_piece(self, model, series, places, lookback):
+        """The errors of forecasts along whole series. The mixer reads each from its beginning, chunk by chunk."""
+        assert self.chunk is not None
+        chunked = eqx.tree_at(lambda m: m.model.stack, model, Chunked(model.model.stack, chunk=self.chunk))
+        times = np.arange(lookback - 1, series.shape[1] - self.horizon, self.EVERY) - model.lags
+        return _errors(chunked, series, places, np.zeros(len(places), int), times, series.shape[1])
 
     def deployed(self, model: Forecaster, data: Series) -> Rescaled:
         mean, scale = _statistics(data)
