@@ -71,4 +71,4 @@ release: .venv/bin/python
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,7 @@ PACKAGES = ("", "scan", "layers", "models", "convert", "discover", "data", "task
 """The public packages. The first one is twofold itself."""
 CODE = re.compile(r"^```.*?^```\n", re.DOTALL | re.MULTILINE)
 EQUATION = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.DOTALL)
-IMAGE = re.compile(r"^!\[(.*)\]\((?:\.\./)+results/(\S+)\)$", re.MULTILINE)
+IMAGE = re.compile(r"^!\[(.*)\]\((?:\.\./)*results/(\S+)\)$", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)\s#]+)")
 
 

@@ -99,3 +99,11 @@ def test_the_names_inside_of_two_pictures_differ():
         return set(re.findall(r' id="([^"]*)"', inline_svg(figure, of, "")))
 
     assert not names("one") & names("two")
+
+
+@pytest.mark.parametrize("package", staged.PACKAGES)
+def test_docstrings_have_nothing_that_a_browser_takes_for_a_tag(package):
+    """`<q, k>` is a tag there, and vanishes from the reference."""
+    name = f"twofold.{package}".rstrip(".")
+    for each in public(package):
+        assert not re.search(r"<[a-zA-Z/][^>\n]*>", inspect.getdoc(getattr(importlib.import_module(name), each)) or "")

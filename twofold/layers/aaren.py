@@ -11,7 +11,7 @@ from .layer import Layer, check_sizes, head_size, parameter_dtype
 
 
 class Aaren(Layer[SoftmaxState]):
-    """o_t = sum_{s<=t} softmax_s(<q, k_s> / sqrt(head_size)) v_s, where each head learns its query q (paper B, section 3.3).
+    """o_t = sum_{s<=t} softmax_s(q . k_s / sqrt(head_size)) v_s, where each head learns its query q (paper B, section 3.3).
 
     Aaren can take the place of causal self-attention, and its state does not grow. For each head, the state has the largest
     score, the normaliser and the output so far, and what rounding left out of the last two. The heads are concatenated and

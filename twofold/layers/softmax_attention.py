@@ -28,7 +28,7 @@ class KVCache(NamedTuple):
 
 
 class CausalSelfAttention(Layer[KVCache]):
-    """o_t = sum_{s<=t} softmax_s(<q_t, k_s> / sqrt(head_size)) v_s (Vaswani et al. 2017, section 3.2).
+    """o_t = sum_{s<=t} softmax_s(q_t . k_s / sqrt(head_size)) v_s (Vaswani et al. 2017, section 3.2).
 
     The outputs of the heads are concatenated and projected. The state is a KV cache of `capacity` tokens. Up to this length,
     each token attends to all tokens before it and to itself. In a longer sequence, it attends to the last `capacity` tokens,

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ..report import size_pictures
-from ..report.line_pictures import draw_costs, draw_streams, draw_training_costs
+from ..report.line_pictures import draw_costs, draw_lines, draw_streams, draw_training_costs
 from ..report.size_pictures import Panel, draw_architectures, draw_figure3
 from .gated_rnn import figure3, figure4, figure5
 from .gated_rnn.architectures import LAYERED, Contestant, Plan, contestants_of
@@ -35,12 +36,19 @@ def _architectures(
     return draw
 
 
+def _ways(results: Figured) -> Figure:
+    curves = {name: (np.array(way["seconds"]), np.array(way["losses"])) for name, way in results["ways"].items()}
+    return draw_lines(curves, xlabel="seconds", ylabel="training loss")
+
+
 DRAWN: dict[str, tuple[str, Callable[[Any], Figure]]] = {
+    "demo/stream.png": ("demo/demo.json", lambda r: draw_streams(r["streams"])),
     "figure3/figure3.png": ("figure3/figure3.json", _figure3),
     "figure4/figure4.png": ("figure4/figure4.json", _architectures(figure4.SHOWN, figure4.panels)),
     "figure5/figure5.png": ("figure5/figure5.json", _architectures(LAYERED, figure5.panels)),
     "table3/costs.png": ("table3/table3.json", lambda r: draw_costs(r["costs"]["d"], r["costs"]["parameters"])),
     "efficiency/efficiency.png": ("efficiency/efficiency.json", lambda r: draw_streams(r["streams"])),
+    "training/training.png": ("training/training.json", _ways),
     "long/long.png": ("long/long.json", lambda r: draw_training_costs(r["models"])),
 }
 """The file and the drawer of each picture, by its path in the folder of results."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.table import Table
 
 from ..errors import InputError
@@ -16,9 +17,11 @@ from .attention_as_rnn import clock, efficiency, long, scale, whole
 from .attention_as_rnn.comparison import Cell as Compared
 from .attention_as_rnn.loop_clock import Clocked
 from .attention_as_rnn.training_cost import StepCost
-from .gated_rnn import figure2, table1, table2, table3, table4
+from .gated_rnn import figure2, optimisers, table1, table2, table3, table4
 from .gated_rnn.measured_conversion import Cell, Conversion
-from .gated_rnn.student_scores import Figures
+from .gated_rnn.optimisers import Contestant
+from .gated_rnn.student_scores import Cut, Figures
+from .gated_rnn.students import Curve
 
 Figured = dict[str, Any]
 """The content of a file of results."""
@@ -68,11 +71,44 @@ def _claims(results: Figured) -> list[Table]:
 
 
 def _settings(results: Figured) -> list[Table]:
-    colours = {"worse": "[red]worse[/red]", "better": "[green]better[/green]"}
+    verdicts = {"better": "[green]{}[/green]", "worse": "[red]{}[/red]", "no difference": "{}"}
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for one in results["verdicts"]:
+        found.setdefault((one["task"], one["metric"]), {}).setdefault(one["verdict"], []).append(one["data"])
     rows = [
-        (f"{one['data']}: {one['metric']}", colours.get(one["verdict"], one["verdict"])) for one in results["verdicts"]
+        (
+            task,
+            metric,
+            *(how.format(", ".join(each[name])) if name in each else "none" for name, how in verdicts.items()),
+        )
+        for (task, metric), each in found.items()
     ]
-    return [console_table(("", "Aaren against the Transformer, paired by seed"), rows)]
+    headings = ("task", "metric", *(f"Aaren is {name}" for name in ("better", "worse")), "no difference")
+    return [console_table(headings, rows, left=headings)]
+
+
+def _ways(results: Figured) -> list[Table]:
+    contestants = {
+        name: Contestant(
+            Curve(*map(np.array, (way["seconds"], way["losses"]))), way["steps"], way["loss"], way["residual"]
+        )
+        for name, way in results["ways"].items()
+    }
+    return [optimisers.table(contestants)]
+
+
+def _figure1(results: Figured) -> list[Table]:
+    """The neurons of the exact construction, which table 3 counts too."""
+    d, cells = results["d"], results["cells"]["gated RNN"]
+    published = {"paper form": d * d + d, "compact": d * (d + 1) // 2 + d}
+    rows = []
+    for form, neurons in published.items():
+        built = cells[f"attention, {form}"]
+        judged = "[green]as published[/green]" if built["neurons"] == neurons else "[red]differs[/red]"
+        rows.append((form, str(neurons), str(built["neurons"]), f"{built['error']:.1e}", judged))
+    return [
+        console_table((f"neurons, d = {d}", "published", "built", "relative error", "verdict"), rows, left=("verdict",))
+    ]
 
 
 def _clock(results: Figured) -> list[Table]:
@@ -93,11 +129,18 @@ PAPER_B = "Attention as an RNN"
 OURS = "Not in the papers"
 RESULTS: dict[str, dict[str, Result]] = {
     PAPER_A: {
+        "figure1": Result("Figure 1", "table3/table3.json", _figure1, "../ideas/an-rnn-as-attention.md"),
         "table1": Result(
             "Table 1, the paper's recipe", "table1/paper/table1.json", lambda r: [table1.table(r)], "students.md"
         ),
         "table1-fast": Result(
             "Table 1, the fast recipe", "table1/fast/table1.json", lambda r: [table1.table(r)], "students.md"
+        ),
+        "pruning": Result(
+            "What pruning leaves (section 3.2)",
+            "table1/paper/table1.json",
+            lambda r: [table1.pruning_table([Cut(**cut) for cut in r["pruning"][0]], r["students"][0]["loss"])],
+            "students.md",
         ),
         "table2": Result("Table 2", "table2/table2.json", _table2, "students.md"),
         "table3": Result("Table 3", "table3/table3.json", _table3, "../ideas/constructions.md", ("costs.png",)),
@@ -120,6 +163,9 @@ RESULTS: dict[str, dict[str, Result]] = {
         ),
     },
     OURS: {
+        "ways": Result(
+            "Ways to train, at equal wall time", "training/training.json", _ways, "students.md", ("training.png",)
+        ),
         "long": Result("Training on a million tokens", "long/long.json", _long, "../guides/scale.md", ("long.png",)),
         "whole": Result(
             "Training in one piece",
@@ -133,6 +179,12 @@ RESULTS: dict[str, dict[str, Result]] = {
         "clock": Result("The clock of a loop of control", "clock/clock.json", _clock, "tasks.md"),
     },
 }
+
+
+NOT_MEASURED = {
+    PAPER_B: {"Policies of robots (paper B's table 1)": "twofold reproduce control"},
+}
+"""What the papers have and no committed run has measured yet, and the command that would."""
 
 
 def read(folder: Path, result: Result) -> Figured:
@@ -171,6 +223,9 @@ def page(folder: Path, to_results: str) -> str:
             rows = [row for table in tables for row in missed(table)]
             anchor = re.sub(r"[^\w\- ]", "", result.title.lower()).replace(" ", "-")
             misses += [f"| [{result.title}](#{anchor}) | {what} | {told} |" for what, told in rows]
+        for title, command in NOT_MEASURED.get(paper, {}).items():
+            sections += [f"### {title}", f"Not measured yet. `{command}` makes these figures."]
+            misses += [f"| {title} | not measured yet | `{command}` |"]
     told = "\n".join(["| | missed, or not confirmed | |", "|---|---|---|", *misses])
     return "\n\n".join([HEAD, "## What is missed", told, *sections]) + "\n"
 

@@ -6,4 +6,5 @@ def verdict(value: float, limit: float, how: str | None = None) -> str:
     told = f" ({how})" if how else ""
     if value <= limit:
         return f"[green]reached[/green]{told}"
-    return f"[red]missed {value / limit:.2g}x[/red]{told}"
+    factor = value / limit
+    return f"[red]missed {factor:,.0f}x[/red]{told}" if factor >= 10 else f"[red]missed {factor:.2g}x[/red]{told}"

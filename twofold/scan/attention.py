@@ -25,7 +25,7 @@ def causal_attention(
     *,
     implementation: Implementation = "auto",
 ) -> Float[Array, "time heads d_v"]:
-    """Causal softmax attention: o_t = sum_s softmax_s(<q_t, k_s> / sqrt(d_k)) v_s (Vaswani et al. 2017, section 3.2).
+    """Causal softmax attention: o_t = sum_s softmax_s(q_t . k_s / sqrt(d_k)) v_s (Vaswani et al. 2017, section 3.2).
 
     The queries belong to the last `time` of the `seen` tokens: query t is that of token n = seen - time + t. It sees the
     tokens s with first[t] <= s <= n. So `first` is what windows and packed sequences are made of, and earlier tokens, as

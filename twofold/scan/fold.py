@@ -26,7 +26,7 @@ def softmax_fold(
 
     **Arguments:**
 
-    - `query`: q, `(heads, d_k)`. Scores are s_i = <q, k_i>: scale the query by 1/sqrt(d_k) where that is wanted.
+    - `query`: q, `(heads, d_k)`. Scores are s_i = q . k_i: scale the query by 1/sqrt(d_k) where that is wanted.
     - `keys`, `values`: `(time, heads, d_k)` and `(time, heads, dim)`.
     - `state`: what came before; empty if not given.
     - `block_size`: tokens a step. Beside its arguments the fold and its gradient need memory for one block of scores.

@@ -29,7 +29,7 @@ def kv_scan(
     axis_name: str | None = None,
     implementation: Implementation = "auto",
 ) -> tuple[Float[Array, "heads d_k d_v"], Float[Array, "time heads d_v"]]:
-    """Causal linear attention without a normaliser: o_t = sum_{s<=t} v_s <k_s, q_t> (paper A, section 2.1).
+    """Causal linear attention without a normaliser: o_t = sum_{s<=t} v_s (k_s . q_t) (paper A, section 2.1).
 
     As a recurrence: S_t = S_{t-1} + k_t v_t^T, o_t = S_t^T q_t. S is the transpose of the paper's fast weights W.
 

@@ -78,7 +78,7 @@ def test_another_size_than_the_papers_is_not_judged(two, capsys):
 
 
 def test_pruning_is_printed_for_every_tolerance(two, capsys):
-    text = printed(table1.pruning_table(two[0]), capsys)
+    text = printed(table1.pruning_table(two[0].cuts, two[0].figures.loss), capsys)
     assert row(text, "1e-03") == ["10 + 4 + 0", "18", "6.8e-05"]
     assert row(text, "3e-02") == ["10 + 4 + 0", "13", "1.0e-01"]
 

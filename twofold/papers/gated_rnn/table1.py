@@ -1,7 +1,7 @@
 """Table 1 of paper A: a gated RNN trained to imitate linear self-attention becomes it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,12 +101,12 @@ def table(results: dict[str, Any]) -> Table:
     )
 
 
-def pruning_table(scored: Scored) -> Table:
-    """What pruning leaves of a student, and what that costs, at every tolerance."""
+def pruning_table(cuts: Sequence[Cut], loss: float) -> Table:
+    """What pruning leaves of a student that had a loss, and what that costs, at every tolerance."""
     return console_table(
         ("tolerance", "memory + query + other", "gate rows", "loss"),
-        [(f"{cut.tolerance:.0e}", _neurons(cut), str(cut.gate_rows), f"{cut.loss:.1e}") for cut in scored.cuts],
-        title=f"Pruning: from a loss of {scored.figures.loss:.1e}",
+        [(f"{cut.tolerance:.0e}", _neurons(cut), str(cut.gate_rows), f"{cut.loss:.1e}") for cut in cuts],
+        title=f"Pruning: from a loss of {loss:.1e}",
     )
 
 
@@ -177,5 +177,5 @@ class Command(StudentOptions):
         students = reproduce(recipe, seeds=self.seeds, seed=self.seed, out=out)
         console.print(table(results_of(students, recipe)))
         for scored in students:
-            console.print(pruning_table(scored))
+            console.print(pruning_table(scored.cuts, scored.figures.loss))
         console.print(f"Training took {seconds_of(students):,.0f} s. Figures, models and pictures are in {out}.")
