@@ -4,6 +4,7 @@ GitHub shows the pages of docs/ where they are. The site has docs/ at its root, 
 up there. Run `python -m docs.staged build/pages` before Zensical.
 """
 
+import functools
 import importlib
 import inspect
 import os
@@ -15,6 +16,9 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
+from twofold.papers.pictures import DRAWN, drawn
+from twofold.report.inline_svg import inline_svg
+
 ROOT = Path(__file__).parents[1]
 PAGES = {f"{name.upper()}.md": f"project/{name}.md" for name in ("readme", "contributing", "changelog", "security")}
 """The pages outside of docs/ that the site has too, and where it has them."""
@@ -24,6 +28,7 @@ PACKAGES = ("", "scan", "layers", "models", "convert", "discover", "data", "task
 """The public packages. The first one is twofold itself."""
 CODE = re.compile(r"^```.*?^```\n", re.DOTALL | re.MULTILINE)
 EQUATION = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.DOTALL)
+IMAGE = re.compile(r"^!\[(.*)\]\((?:\.\./)+results/(\S+)\)$", re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)\s#]+)")
 
 
@@ -32,6 +37,8 @@ def place(file: Path) -> Path:
     path = file.relative_to(ROOT)
     if str(path) in PAGES:
         return Path(PAGES[str(path)])
+    if path.suffix == ".html":  # its source is shown
+        path = path.with_name(path.name + ".txt")
     return path.relative_to("docs") if path.parts[0] == "docs" else path
 
 
@@ -43,8 +50,20 @@ def page(file: Path) -> str:
         target = (file.parent / link[1]).resolve()
         return os.path.relpath(place(target), here) if target.is_relative_to(ROOT) else link[1]
 
-    text = LINK.sub(led, file.read_text())
+    text = LINK.sub(led, IMAGE.sub(picture, file.read_text()))
     return equations(text) if here == Path("ideas") else text
+
+
+@functools.cache
+def svg(file: str, about: str) -> str:
+    """A picture of results as SVG."""
+    return inline_svg(drawn(ROOT / "results", file), Path(file).stem, about)
+
+
+def picture(image: re.Match[str]) -> str:
+    """A picture of results, drawn again where the files of results have what it shows, so that it suits a dark page too."""
+    about, file = image.groups()
+    return svg(file, about) if file in DRAWN else image[0]
 
 
 def equations(text: str) -> str:
@@ -52,7 +71,8 @@ def equations(text: str) -> str:
 
     def shown(found: re.Match[str]) -> str:
         display = "block" if found[1] else "inline"
-        return convert(found[1] or found[2], display=display)
+        equation = convert(found[1] or found[2], display=display)
+        return f'<div class="equation">{equation}</div>' if found[1] else equation
 
     parts = zip(CODE.split(text), [*CODE.findall(text), ""], strict=True)
     return "".join(EQUATION.sub(shown, prose) + code for prose, code in parts)
@@ -81,8 +101,9 @@ def reference(package: str) -> str:
 def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    for name in FILES:
-        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (file for name in FILES for file in (ROOT / name).rglob("*.*") if file.suffix != ".pyc"):
+        (folder / place(file)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / place(file))
     shutil.copy(ROOT / "CITATION.cff", folder)
     for file in [*(ROOT / "docs").rglob("*.md"), *(ROOT / "results").rglob("*.md"), *(ROOT / name for name in PAGES)]:
         target = folder / place(file)

@@ -27,7 +27,7 @@ PUBLIC = {
         Series Sinusoidal load_control load_events load_flights load_labelled""",
     "twofold.deploy": """AeonClassifier KeyedStream OnnxKeyedStream OnnxStream SequenceClassifier SeriesForecaster Store
         Stream export_onnx""",
-    "twofold.train": """Checkpoint Trained fit kept mesh_of over_batch""",
+    "twofold.train": """Checkpoint Trained fit join_processes kept mesh_of over_batch""",
     "twofold.tasks": """ActionWords Batch ClassWords Classification Control EventWords Events ForecastWords Forecasting Run
         TASKS Task Windows Words evaluate_run train""",
 }

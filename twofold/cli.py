@@ -100,14 +100,26 @@ class TrainOn(Generic[AnyTask]):
     """The sequences of a batch are spread over so many devices."""
     time_devices: int = 1
     """The tokens of each sequence are spread over so many devices."""
+    coordinator: str | None = None
+    """HOST:PORT of the first of several processes that train together. Each of them runs this command, and all have the same
+    folders. "auto" finds the processes that SLURM or Kubernetes started."""
+    processes: int | None = None
+    """How many processes train together."""
+    process: int | None = None
+    """Which of them this one is, counted from 0."""
 
     def run(self, console: Console) -> None:
         from .tasks.run import train
-        from .train import mesh_of
+        from .train import join_processes, mesh_of
+        from .train.processes import is_first
 
         keep_compiled()
+        if self.coordinator is not None:
+            join_processes(self.coordinator, self.processes, self.process)
         out = self.out or Path("runs") / f"{self.settings.data_name}-{self.settings.mixer}"
         run = train(self.settings, out, mesh=mesh_of(self.data_devices, self.time_devices))
+        if not is_first():
+            return
         console.print(_metrics_table(run.tables[0]))
         console.print(
             f"{run.figures['data']}.\n"
@@ -355,6 +367,9 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read the output has seen enough. What is left of it must not be tried again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ConnectionError as error:  # Another process was lost, for which the end of JAX would wait.
+        _told(error, 2)
+        os._exit(2)
     except (InputError, OSError) as error:
         return _told(error, 2)
     except FloatingPointError as error:

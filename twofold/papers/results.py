@@ -126,14 +126,19 @@ RESULTS: dict[str, dict[str, Result]] = {
 
 
 def read(folder: Path, result: Result) -> Figured:
+    """Read the file of a result. **Raises:** `InputError` as `read_figures` does."""
+    return read_figures(folder / result.file)
+
+
+def read_figures(file: Path) -> Figured:
     """Read a file of results.
 
     **Raises:** `InputError` if it is missing or damaged.
     """
     try:
-        return json.loads((folder / result.file).read_text())
+        return json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder / result.file} cannot be read: {error}") from error
+        raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def page(folder: Path, to_results: str) -> str:
@@ -155,8 +160,8 @@ def page(folder: Path, to_results: str) -> str:
             sections += [f"### {result.title}", *_section(result, found, tables, to_results)]
             rows = [row for table in tables for row in missed(table)]
             anchor = re.sub(r"[^\w\- ]", "", result.title.lower()).replace(" ", "-")
-            misses += [f"| [{result.title}](#{anchor}) | {row} |" for row in rows]
-    told = "\n".join(["| | missed, or not confirmed |", "|---|---|", *misses])
+            misses += [f"| [{result.title}](#{anchor}) | {what} | {told} |" for what, told in rows]
+    told = "\n".join(["| | missed, or not confirmed | |", "|---|---|---|", *misses])
     return "\n\n".join([HEAD, "## What is missed", told, *sections]) + "\n"
 
 

@@ -36,10 +36,20 @@ def as_markdown(table: Table) -> str:
     return "\n\n".join([_markdown(headings, [c.justify for c in table.columns], zip(*columns, strict=True)), *caption])
 
 
-def missed(table: Table) -> list[str]:
-    """The cells of the first column whose rows have something red."""
+def missed(table: Table) -> list[tuple[str, str]]:
+    """The rows that have something red: the cell of their first column, and the others in Markdown, each with its heading."""
+    headings = [str(column.header) for column in table.columns]
     rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
-    return [first.strip() for first, *rest in rows if any("[red]" in cell for cell in rest)]
+    return [
+        (row[0].strip(), "; ".join(_told(*each) for each in zip(headings[1:], row[1:], strict=True) if each[1].strip()))
+        for row in rows
+        if any("[red]" in cell for cell in row[1:])
+    ]
+
+
+def _told(heading: str, cell: str) -> str:
+    told = _in_markdown(cell)
+    return told if "<span" in told else f"{heading}: {told}"
 
 
 def _markdown(headings: Sequence[str], sides: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """A run trains a model for a task, keeps it in a folder, and measures it."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from ..errors import InputError
 from ..layers import Layer
 from ..saving import load, save
 from ..train import Trained, described_run, draw_learning_curve, fit, open_run
+from ..train.processes import is_first, wait_for_all
 from .classification import Classification
 from .control import Control
 from .events import Events
@@ -62,12 +64,14 @@ def train(
     - `out`: the folder of the run.
     - `seeds`: several seeds, whose models are trained together. The models are in the folders seed-0, seed-1, ... of `out`. A
         seed whose training diverged has no model. Without `seeds`, the seed of the task is used.
-    - `mesh`: a mesh of devices, over which training is spread. `twofold.train.mesh_of` makes one.
+    - `mesh`: a mesh of devices, over which training is spread. `twofold.train.mesh_of` makes one. Of several processes, which
+        `twofold.train.join_processes` joins, the first one writes the folder, and all of them read its checkpoints.
     - `progress`: whether a progress bar is shown.
 
     **Raises:** `InputError` for settings or data that cannot be used, before anything is written, and for a folder that holds
     something else or is in use; `FloatingPointError` if training diverges for every seed; `OSError` if a file cannot be
-    written. After Ctrl-C or SIGTERM, the run is saved before it ends, as `twofold.train.fit` explains.
+    written; `ConnectionError` if another process that trains along was lost. After Ctrl-C or SIGTERM, the run is saved before
+    it ends, as `twofold.train.fit` explains.
     """
     task.check()
     data = task.load()
@@ -76,20 +80,23 @@ def train(
         raise InputError("seeds is empty; it must name at least one seed")
     config = task.as_json() | ({} if seeds is None else {"seeds": list(chosen)})
     begun = _begun(task, data, chosen)
-    with open_run(out, config) as folder:
+    with open_run(out, config) if is_first() else contextlib.nullcontext(Path(out)) as folder:
         trained = _fitted(task, begun, folder, mesh, progress)
-        draw_learning_curve(trained, folder / "curve.png", title=f"{task.name}: {task.mixer} on {task.data_name}")
         deployed = _deployed(task, data, trained)
-        for seed, model in zip(chosen, deployed, strict=True):
-            if model is not None:
-                place = folder if seeds is None else folder / f"seed-{seed}"
-                save(place, model)
-                task.words(data).write(place)
+        if is_first():
+            draw_learning_curve(trained, folder / "curve.png", title=f"{task.name}: {task.mixer} on {task.data_name}")
+            places = [folder] if seeds is None else [folder / f"seed-{seed}" for seed in chosen]
+            for place, model in zip(places, deployed, strict=True):
+                if model is not None:
+                    save(place, model)
+                    task.words(data).write(place)
         tables = [{} if model is None else task.evaluate(model, data) for model in deployed]
         figures = _figures(task, trained, deployed, tables, data) | {
             "diverged": [seed for seed, failed in zip(chosen, trained.failed, strict=True) if failed]
         }
-        write_whole(folder / "metrics.json", json.dumps(figures, indent=1) + "\n")
+        if is_first():
+            write_whole(folder / "metrics.json", json.dumps(figures, indent=1) + "\n")
+        wait_for_all()
     return Run(deployed, tables, figures, data)
 
 

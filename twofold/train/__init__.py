@@ -6,8 +6,9 @@ from .lock import locked as locked
 from .loop import Trained, fit
 from .mesh import mesh_of, over_batch
 from .optimiser import adamw_cosine as adamw_cosine
+from .processes import join_processes
 from .results import kept
 from .run import described_run as described_run
 from .run import open_run as open_run
 
-__all__ = ["Checkpoint", "Trained", "fit", "kept", "mesh_of", "over_batch"]
+__all__ = ["Checkpoint", "Trained", "fit", "join_processes", "kept", "mesh_of", "over_batch"]

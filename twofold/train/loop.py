@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..memory import keep_memory
 from .history import History
 from .population import Population, State
+from .processes import is_first, loss_of_another, on_all, on_this
 from .progress import progress_bar
 from .saver import saver
 
@@ -98,6 +99,8 @@ def fit(
         folder, nothing is saved.
     - `mesh`: a mesh of devices with the axes "data" or "time" or both, which `mesh_of` makes. Models that `loss` applies with
         `over_batch` are spread over them. A run can be continued on another mesh, with the same results up to rounding.
+        After `join_processes`, the devices belong to several processes, and each of them calls `fit` with the same arguments.
+        The first one writes `log` and `checkpoint`. All of them read `checkpoint`, so it must be the same folder for all.
     - `title`, `progress`: the title of the progress bar, and whether the bar is shown.
 
     **Raises:**
@@ -106,7 +109,7 @@ def fit(
         or if another process trains in its folder;
     - `FloatingPointError` if the loss of all models becomes NaN before any validation loss was finite, or if no seed has a
         trained model at the end;
-    - `OSError` if a file cannot be written;
+    - `OSError` if a file cannot be written; `ConnectionError` if another process that trains along was lost;
     - after Ctrl-C `KeyboardInterrupt`, and after SIGTERM `SystemExit` with code 143.
     """
     keep_memory()
@@ -123,11 +126,14 @@ def fit(
     with (
         saver(checkpoint, population, history, every=checkpoint_seconds) as saved,
         contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
+        loss_of_another(),
     ):
-        state = saved.restore(population.start())
+        state = on_all(saved.restore(population.start()), mesh)
+        population.data, population.keys = on_all((population.data, population.keys), mesh)
+        log = log if is_first() else None
         if log is not None:
             history.write(log)
-        with progress_bar(shown=progress and not history.finished()) as bar:
+        with progress_bar(shown=progress and is_first() and not history.finished()) as bar:
             task = bar.add_task(title, total=steps, completed=history.done(), loss="", speed=0.0)
             while not history.finished():
                 state, shown = _stretch(population, state, history)
@@ -136,8 +142,9 @@ def fit(
                     history.append(log)
                 _check_finite(history)
                 saved.stretch_done(state)
+        state = on_this(state)
     if mesh is not None:
-        state = jax.device_put(state, jax.devices()[0])  # where the caller's arrays are
+        state = jax.device_put(state, jax.local_devices()[0])  # where the caller's arrays are
     return _trained(population, state, history)
 
 
@@ -154,11 +161,11 @@ def _stretch(population: Population, state: State, history: History) -> tuple[St
     """Train for one stretch, and record it. Return the new state, and what the progress bar shows."""
     began, length = time.perf_counter(), history.lengths[history.completed]
     state, now = population.stretch(state, history.done(), length)
-    losses = np.asarray(now)
+    losses = np.asarray(on_this(now))
     shown = f"loss {np.mean(losses):.3e}"
     validation = None
     if history.validated:
-        validation = np.asarray(population.validate(state))
+        validation = np.asarray(on_this(population.validate(state)))
         shown += f"  validation {np.mean(validation):.3e}"
     seconds = time.perf_counter() - began
     history.add(losses, validation, seconds)

@@ -21,7 +21,7 @@ DATA = "data"
 def mesh_of(data_devices: int = 1, time_devices: int = 1) -> Mesh | None:
     """A mesh of `data_devices` times `time_devices`. It has no axis for a number of 1, and there is no mesh for a single device.
 
-    **Raises:** `InputError` for numbers below 1, and if there are fewer devices.
+    **Raises:** `InputError` for numbers below 1, if there are fewer devices, and if several processes have more.
     """
     for name, count in {"data_devices": data_devices, "time_devices": time_devices}.items():
         if count < 1:
@@ -31,6 +31,11 @@ def mesh_of(data_devices: int = 1, time_devices: int = 1) -> Mesh | None:
         raise InputError(
             f"data_devices = {data_devices} times time_devices = {time_devices} needs {needed} devices; there are"
             f" {len(there)}; on a CPU, XLA_FLAGS=--xla_force_host_platform_device_count={needed} makes more of them"
+        )
+    if jax.process_count() > 1 and needed < len(there):
+        raise InputError(
+            f"data_devices = {data_devices} times time_devices = {time_devices} are {needed} devices; the"
+            f" {jax.process_count()} processes have {len(there)}, and train with all of them"
         )
     sizes = {axis: count for axis, count in ((DATA, data_devices), (TIME, time_devices)) if count > 1}
     return Mesh(np.array(there[:needed]).reshape(*sizes.values()), tuple(sizes)) if sizes else None

@@ -15,6 +15,7 @@ from .history import History
 from .identity import identity_of
 from .lock import locked
 from .population import Population, State
+from .processes import any_process, check_alike, is_first, on_this
 from .signals import Interruption, interruption
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class Saver:
     def restore(self, state: State) -> State:
         """The saved state, or `state` if nothing is saved. The saved history replaces the present one."""
         restored = self.checkpoint.restore(self._packed(state))
+        check_alike(-1 if restored is None else restored[0], self.checkpoint.folder)
         if restored is None:
             return state
         packed = restored[1]
@@ -43,9 +45,11 @@ class Saver:
         **Raises:** `KeyboardInterrupt` or `SystemExit` after a signal, once the state is saved.
         """
         self.asked.unsaved = True
-        due = time.perf_counter() - self.last > self.every
-        if due or self.history.finished() or self.asked.asked is not None:
-            self.checkpoint.save(self.history.done(), self._packed(state))
+        due = time.perf_counter() - self.last > self.every or self.asked.asked is not None
+        if self.history.finished() or any_process(due):
+            packed = self._packed(on_this(state))
+            if is_first():
+                self.checkpoint.save(self.history.done(), packed)
             self.last = time.perf_counter()
             self.asked.unsaved = False
         if self.asked.asked == signal.SIGTERM:
@@ -81,5 +85,5 @@ def saver(
     if folder is None:
         yield NoSaver()
         return
-    with locked(folder), interruption() as asked:
+    with locked(folder) if is_first() else contextlib.nullcontext(), interruption() as asked:
         yield Saver(Checkpoint(folder, identity_of(population, history)), history, asked, every)
