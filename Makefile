@@ -28,7 +28,7 @@ test: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/python -m docs.staged build/pages
 	$(BIN)/zensical build --clean --strict
-	$(BIN)/python -m docs.live.assets build/site/live
+	$(BIN)/python -m docs.live.assets build/site
 
 # The site and its live pages in headless Chromium, and the notebooks.
 test-site: docs

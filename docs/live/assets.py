@@ -1,6 +1,6 @@
 """Add to the site what its live pages need and the repository does not hold: libraries from npm, and exported models.
 
-Run `python -m docs.live.assets build/site/live` after the pages are built.
+Run `python -m docs.live.assets build/site` after the pages are built.
 """
 
 import shutil
@@ -13,10 +13,10 @@ from docs.live.npm import copy_from_npm
 from twofold.deploy import export_onnx
 from twofold.models import SequenceModel
 
-LIBRARIES = {
-    "uplot": ["dist/uPlot.esm.js", "dist/uPlot.min.css"],
-    "onnxruntime-web": ["dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm"],
-}
+BROWSER = "edge/browser"
+"""The page that runs any exported model, in the repository and in the site."""
+UPLOT = "dist/uPlot.esm.js", "dist/uPlot.min.css"
+RUNTIME = "dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm"
 CAPACITIES = 64, 256, 1024, 4096
 """The Transformer is exported with each of these sizes of its cache."""
 FEATURES = 4
@@ -33,13 +33,15 @@ def stream_models() -> dict[str, SequenceModel]:
     return {"aaren": model("aaren"), **transformers}
 
 
-def main(folder: Path) -> None:
-    for package, names in LIBRARIES.items():
-        copy_from_npm(package, names, folder / "vendor")
-    shutil.copy(Path(__file__).parents[2] / "edge" / "browser" / "onnx_stream.js", folder)
-    (folder / "models").mkdir(exist_ok=True)
+def main(site: Path) -> None:
+    live = site / "live"
+    copy_from_npm("uplot", UPLOT, live / "vendor")
+    copy_from_npm("onnxruntime-web", RUNTIME, live / "vendor")
+    copy_from_npm("onnxruntime-web", RUNTIME, site / BROWSER / "ort")
+    shutil.copy(Path(__file__).parents[2] / BROWSER / "onnx_stream.js", live)
+    (live / "models").mkdir(exist_ok=True)
     for name, model in stream_models().items():
-        export_onnx(model, folder / "models" / f"{name}.onnx")
+        export_onnx(model, live / "models" / f"{name}.onnx")
 
 
 if __name__ == "__main__":

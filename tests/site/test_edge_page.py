@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from docs.live.assets import RUNTIME
 from docs.live.npm import copy_from_npm
 from twofold.deploy import OnnxStream, export_onnx
 from twofold.models import SequenceModel
@@ -14,14 +15,13 @@ from twofold.models import SequenceModel
 pytestmark = pytest.mark.site
 
 PAGE = Path(__file__).parents[2] / "edge" / "browser"
-RUNTIME = "ort.wasm.min.mjs", "ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.mjs"
 
 
 @pytest.fixture
 def page(serve, tmp_path):
     """A served folder with the page and the runtime: its path and its address."""
     folder = shutil.copytree(PAGE, tmp_path / "page")
-    copy_from_npm("onnxruntime-web", [f"dist/{name}" for name in RUNTIME], folder / "ort")
+    copy_from_npm("onnxruntime-web", RUNTIME, folder / "ort")
     with serve(folder) as address:
         yield folder, address + "index.html"
 
