@@ -1,5 +1,6 @@
 """What all tasks have in common: settings that can be told and read again, and choices that are those of the registries."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -103,3 +104,18 @@ def test_float32_stays_float32_with_and_without_x64(kind, write_control, tmp_pat
             trained.append(jax.tree.map(np.asarray, fit(task.loss, models, arrays, **options).models))
     assert [x.dtype for x in jax.tree.leaves(trained[1])] == [x.dtype for x in jax.tree.leaves(start)]
     assert [x.dtype for x in jax.tree.leaves(trained[0])] == [x.dtype for x in jax.tree.leaves(start)]
+
+
+@pytest.mark.parametrize("kind", ["classification", "control", "events"])
+def test_chunks_change_no_loss(kind, write_control, tmp_path):
+    small = {task.name: task for task in SMALL}
+    if kind == "control":
+        small[kind] = Control(env="inverted-pendulum", dataset=str(write_control(tmp_path)), **TINY)
+    task = small[kind]
+    data = task.load()
+    model, arrays = task.model(data, jax.random.key(0)), task.arrays(data)
+    whole = task.loss(model, arrays, jax.random.key(1))
+    chunked = dataclasses.replace(task, chunk=4).loss(model, arrays, jax.random.key(1))
+    np.testing.assert_allclose(chunked, whole, rtol=1e-5)
+    with pytest.raises(InputError, match="chunk is 0; it must be at least 1"):
+        dataclasses.replace(task, chunk=0).check()

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from ..data.uea import LabelledSet, Sequences, load_labelled
 from ..errors import InputError
+from ..layers import Layer
 from ..models import SequenceModel
 from ..train.mesh import over_batch
 from .matched import matched_model
@@ -103,7 +104,7 @@ class Classification(Task[LabelledSet]):
         chosen = jax.random.randint(chosen_key, (self.batch,), 0, len(train.targets))
         tokens, lengths, targets = (x[chosen] for x in train)
         tokens = tokens + self.noise * jax.random.normal(noise_key, tokens.shape)
-        return _cross_entropy(model, Sequences(tokens, lengths, targets))
+        return _cross_entropy(self.chunked(model), Sequences(tokens, lengths, targets))
 
     def validation(self, model, arrays):
         return _cross_entropy(model, arrays["validation"])
@@ -125,7 +126,7 @@ class Classification(Task[LabelledSet]):
 
 
 def last_outputs(
-    model: SequenceModel, tokens: Float[ArrayLike, "sequences time features"], lengths: Int[ArrayLike, " sequences"]
+    model: Layer, tokens: Float[ArrayLike, "sequences time features"], lengths: Int[ArrayLike, " sequences"]
 ) -> Float[Array, "sequences out"]:
     """The output of the model at the last real token of each sequence. The model is causal, so it never sees the padding."""
     ys = over_batch(model, jnp.asarray(tokens))

@@ -159,7 +159,7 @@ class Control(Task[ControlSet]):
         """The mean squared error of the actions in random windows, in units of half the range of actions."""
         train = arrays["train"]
         starts = jax.random.choice(key, train.starts, (self.batch,))
-        return self._error(functools.partial(over_batch, model), train, starts, model)
+        return self._error(functools.partial(over_batch, self.chunked(model)), train, starts, model)
 
     def validation(self, model, arrays):
         part = arrays["validation"]

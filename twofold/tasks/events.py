@@ -143,7 +143,7 @@ class Events(Task[EventSet]):
         train = arrays["train"]
         chosen = jax.random.randint(key, (self.batch,), 0, len(train.tokens))
         batch = jax.tree.map(lambda x: x[chosen], train)
-        return _mean_nll(over_batch(model, batch.tokens), batch, model.marks)
+        return _mean_nll(over_batch(self.chunked(model), batch.tokens), batch, model.marks)
 
     def validation(self, model, arrays):
         part = arrays["validation"]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..data.observations import Series
 from ..errors import InputError
-from ..layers import Chunked, Rescaled
+from ..layers import Rescaled
 from ..models import Forecaster
 from ..train.mesh import over_rows
 from .matched import matched_model
@@ -72,8 +72,6 @@ class Forecasting(Task[Series]):
         super().check()
         if not 0 < self.memory < float("inf"):
             raise InputError(f"memory is {self.memory}; it must be a positive number of observations")
-        if self.chunk is not None and self.chunk < 1:
-            raise InputError(f"chunk is {self.chunk}; it must be at least 1")
         if self.target is not None and self.csv is None:
             raise InputError(f"target is {self.target!r}, which is for --csv; the data sets have targets of their own")
 
@@ -176,8 +174,7 @@ class Forecasting(Task[Series]):
 
     def _errors_in_one_piece(self, model, series, places, lookback):
         """The errors of forecasts along whole series. The mixer reads each from its beginning, chunk by chunk."""
-        assert self.chunk is not None
-        chunked = eqx.tree_at(lambda m: m.model.stack, model, Chunked(model.model.stack, chunk=self.chunk))
+        chunked = eqx.tree_at(lambda m: m.model.stack, model, self.chunked(model.model.stack))
         times = np.arange(lookback - 1, series.shape[1] - self.horizon, self.EVERY) - model.lags
         return _errors(chunked, series, places, np.zeros(len(places), int), times, series.shape[1])
 

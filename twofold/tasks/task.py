@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Scalar
 
 from ..errors import InputError
-from ..layers import Layer
+from ..layers import Chunked, Layer
 from ..layers.mixers import MIXERS, mixer_named
 from .words import Words
 
@@ -50,6 +50,9 @@ class Task(abc.ABC, Generic[Data]):
     measurements: int = 40
     """The validation loss is measured this many times, at equal distances. The model is kept as it was when this loss was
     smallest."""
+    chunk: int | None = None
+    """In training, a sequence is taken this many tokens at a time, which needs the memory of one chunk. If not given, it is
+    taken whole."""
     seed: int = 0
     """The seed of the initial weights and of the batches."""
 
@@ -72,6 +75,8 @@ class Task(abc.ABC, Generic[Data]):
         for name in self.positive:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.chunk is not None and self.chunk < 1:
+            raise InputError(f"chunk is {self.chunk}; it must be at least 1")
         for name in self.not_negative:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}; it must be a finite number, not negative")
@@ -85,6 +90,10 @@ class Task(abc.ABC, Generic[Data]):
                 raise InputError(f"{name} is {value!r:.80}; it must be of type {names}")
             if isinstance(value, int) and not -(2**31) <= value < 2**31:
                 raise InputError(f"{name} is {value}; integers must be below 2^31")
+
+    def chunked(self, model: Layer) -> Layer:
+        """The model as it is trained: it takes long sequences chunk by chunk, if the settings say so."""
+        return model if self.chunk is None else Chunked(model, chunk=self.chunk)
 
     def as_json(self) -> dict[str, Any]:
         """The name of the task and its settings, in the form of run.json."""
