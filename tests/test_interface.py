@@ -16,7 +16,7 @@ PUBLIC = {
     "twofold.scan": """Implementation LSTMState SoftmaxState causal_attention gru_scan implementations kv_scan linear_scan
         lstm_scan softmax_fold softmax_scan""",
     "twofold.layers": """Aaren Block CausalSelfAttention Chunked GRU GatedRNN KVCache LRU LSTM Layer LinearSelfAttention MIXERS
-        Mixer Rescaled RunningMean Stack""",
+        MinGRU MinLSTM Mixer Rescaled RunningMean Stack""",
     "twofold.models": """BareModel EventModel Forecaster ForecasterState Policy SequenceModel TimedEvents
         event_features policy_features""",
     "twofold.convert": """Converted FORMS to_gated_rnn to_gru to_lru to_lstm""",

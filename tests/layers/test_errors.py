@@ -18,6 +18,8 @@ from twofold.layers import (
     CausalSelfAttention,
     GatedRNN,
     LinearSelfAttention,
+    MinGRU,
+    MinLSTM,
     Rescaled,
     RunningMean,
     Stack,
@@ -43,6 +45,8 @@ MAKE = {  # A layer of a given size.
     "LSTM": lambda size: LSTM(size, size, key=KEY),
     "GRU": lambda size: GRU(size, size, key=KEY),
     "GRU, reset after": lambda size: GRU(size, size, reset_after=True, key=KEY),
+    "MinGRU": lambda size: MinGRU(size, size, key=KEY),
+    "MinLSTM": lambda size: MinLSTM(size, size, key=KEY),
     "Aaren": lambda size: Aaren(size, size, key=KEY),
     "CausalSelfAttention": lambda size: CausalSelfAttention(size, size, capacity=4, key=KEY),
     "RunningMean": RunningMean,
@@ -267,7 +271,7 @@ def test_complex_tokens_are_refused(make):
 
 @pytest.mark.parametrize("dtype", ["int32", "complex64", "bool"])
 def test_parameters_are_real_numbers(dtype):
-    for make in (Aaren, LSTM, GRU, LRU, GatedRNN, LinearSelfAttention, CausalSelfAttention):
+    for make in (Aaren, LSTM, GRU, MinGRU, MinLSTM, LRU, GatedRNN, LinearSelfAttention, CausalSelfAttention):
         with error(f"dtype is {dtype}"):
             make(2, 2, dtype=dtype, key=KEY)
 

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.layers import Aaren, Block, CausalSelfAttention, GatedRNN, LinearSelfAttention, Rescaled, RunningMean
+from twofold.layers import (
+    Aaren,
+    Block,
+    CausalSelfAttention,
+    GatedRNN,
+    LinearSelfAttention,
+    MinGRU,
+    MinLSTM,
+    Rescaled,
+    RunningMean,
+)
 from twofold.models import BareModel, EventModel, Forecaster, SequenceModel
 
 KEY = jax.random.key(0)
@@ -52,6 +62,26 @@ def test_linear_attention_is_equation_3(normal, assert_close, dtype, time, in_si
     state, out = jax.jit(lambda layer, xs: layer.prefill(layer.init_state(), xs))(layer, xs)
     assert out.dtype == dtype
     assert_close((out, state), (ys, bracket.swapaxes(1, 2)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
+def test_minimal_rnns_are_their_equations(normal, assert_close, kind, dtype, scale):
+    """Also with gates that are 0 and 1 up to rounding: their logarithms are compared here, in double precision."""
+    layer, xs = in_dtype((kind(3, 2, key=KEY), scale * normal("x", 9, 3)), dtype)
+    parts = np.split(
+        in_dtype(xs, "float64") @ in_dtype(layer.u, "float64").T + in_dtype(layer.b, "float64"), len(layer.u) // 2, 1
+    )
+    *gates, candidate = parts
+    logs = [-np.logaddexp(0, -x) for x in (gates if len(gates) == 2 else [-gates[0], gates[0]])]
+    keep = 1 / (1 + np.exp(np.minimum(logs[1] - logs[0], 700)))
+    h, ys = np.zeros(2), []
+    for a, new in zip(keep, candidate, strict=True):
+        h = a * h + (1 - a) * new
+        ys.append(h)
+    assert run(layer, xs).dtype == dtype
+    assert_close(run(layer, xs), np.array(ys), rtol=None if scale == 1 else 1e-3 if dtype == "float32" else 1e-9)
 
 
 @settings(max_examples=6)

@@ -18,6 +18,7 @@ from twofold.papers.attention_as_rnn.scale import spread_scan
 from twofold.scan import SoftmaxState, linear_scan
 
 SPREAD = ("aaren", "linear-attention", "gated-rnn", "lru")
+ALIKE = ("min-gru", "min-lstm")  # the scan of the gated RNN, with other numbers
 
 pytestmark = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs 8 devices, which --plain does not have")
 
@@ -164,7 +165,7 @@ def test_bytes_moved_do_not_depend_on_the_length(name, devices):
     assert 0.25 * modelled < moved(64) - weights <= 1.5 * modelled
 
 
-@pytest.mark.parametrize("name", [name for name in MIXERS if name not in SPREAD])
+@pytest.mark.parametrize("name", [name for name in MIXERS if name not in (*SPREAD, *ALIKE)])
 def test_the_others_say_why_not(name):
     with pytest.raises(InputError, match="cannot be computed with time spread over devices: each"):
         spread(2, made(name, "float32"), made(name, "float32").init_state(), jnp.ones((4, 4)), jnp.zeros(4, bool))

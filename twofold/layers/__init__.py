@@ -8,6 +8,8 @@ from .layer import Layer
 from .linear_attention import LinearSelfAttention
 from .lru import LRU
 from .lstm import LSTM
+from .min_gru import MinGRU
+from .min_lstm import MinLSTM
 from .mixers import MIXERS, Mixer
 from .rescaled import Rescaled
 from .running_mean import RunningMean
@@ -27,6 +29,8 @@ __all__ = [
     "KVCache",
     "Layer",
     "LinearSelfAttention",
+    "MinGRU",
+    "MinLSTM",
     "Mixer",
     "Rescaled",
     "RunningMean",

@@ -11,6 +11,8 @@ from .layer import Layer
 from .linear_attention import LinearSelfAttention
 from .lru import LRU
 from .lstm import LSTM
+from .min_gru import MinGRU
+from .min_lstm import MinLSTM
 from .softmax_attention import CausalSelfAttention
 
 
@@ -37,6 +39,8 @@ MIXERS: dict[str, Mixer] = {
     "lru": Mixer("LRU", LRU),
     "lstm": Mixer("LSTM", LSTM),
     "gru": Mixer("GRU", GRU),
+    "min-gru": Mixer("minGRU", MinGRU),
+    "min-lstm": Mixer("minLSTM", MinLSTM),
 }
 """The mixers by name."""
 
