@@ -70,10 +70,8 @@ def test_linear_attention_is_equation_3(normal, assert_close, dtype, time, in_si
 def test_minimal_rnns_are_their_equations(normal, assert_close, kind, dtype, scale):
     """Also with gates that are 0 and 1 up to rounding: their logarithms are compared here, in double precision."""
     layer, xs = in_dtype((kind(3, 2, key=KEY), scale * normal("x", 9, 3)), dtype)
-    parts = np.split(
-        in_dtype(xs, "float64") @ in_dtype(layer.u, "float64").T + in_dtype(layer.b, "float64"), len(layer.u) // 2, 1
-    )
-    *gates, candidate = parts
+    u, b, tokens = in_dtype((layer.u, layer.b, xs), "float64")
+    *gates, candidate = np.split(np.asarray(tokens @ u.T + b), len(u) // 2, 1)
     logs = [-np.logaddexp(0, -x) for x in (gates if len(gates) == 2 else [-gates[0], gates[0]])]
     keep = 1 / (1 + np.exp(np.minimum(logs[1] - logs[0], 700)))
     h, ys = np.zeros(2), []

@@ -372,6 +372,11 @@ def _square(graph, equation, x):
     return graph.elementwise("Mul", x, x)
 
 
+@rule("log1p", broadcasting=True)
+def _log1p(graph, equation, x):
+    return graph.elementwise("Log", graph.elementwise("Add", x, graph.constant(np.array(1, equation.outvars[0].aval.dtype))))
+
+
 @rule("rsqrt", broadcasting=True)
 def _rsqrt(graph, equation, x):
     return graph.elementwise("Reciprocal", graph.elementwise("Sqrt", x))
