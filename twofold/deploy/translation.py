@@ -374,7 +374,9 @@ def _square(graph, equation, x):
 
 @rule("log1p", broadcasting=True)
 def _log1p(graph, equation, x):
-    return graph.elementwise("Log", graph.elementwise("Add", x, graph.constant(np.array(1, equation.outvars[0].aval.dtype))))
+    return graph.elementwise(
+        "Log", graph.elementwise("Add", x, graph.constant(np.array(1, equation.outvars[0].aval.dtype)))
+    )
 
 
 @rule("rsqrt", broadcasting=True)
