@@ -37,7 +37,9 @@ def fitted(data):
 
 
 def test_the_parameters_are_the_settings_of_the_task():
-    settings = {field.name: field.default for field in fields(Classification) if field.name not in ("dataset", "seed")}
+    settings = {
+        field.name: field.default for field in fields(Classification) if field.name not in ("dataset", "chunk", "seed")
+    }
     assert SequenceClassifier().get_params() == settings | {"random_state": None}
 
 
