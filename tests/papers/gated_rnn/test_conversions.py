@@ -16,7 +16,7 @@ def test_pictures_of_the_conversions_are_drawn(tmp_path, monkeypatch, pictures, 
     assert figures["memory"]["best found"][0] == 1
     assert json.loads((tmp_path / "conversions.json").read_text())["memory"] == figures["memory"]
     page = (Path(__file__).parents[3] / "docs" / "ideas" / "constructions.md").read_text()
-    assert {Path(link).name for link in re.findall(r"\((conversions/.*\.png)\)", page)} == pictures.keys()
+    assert {Path(link).name for link in re.findall(r"\((\.\./conversions/.*\.png)\)", page)} == pictures.keys()
     (axes,) = pictures["memory.png"].axes
     assert axes.get_xlabel() == "memory neurons"
     for name, part in figures["memory"].items():
