@@ -16,7 +16,7 @@ DEVICES = (8, 64, 256, 1024)
 TOKENS, WIDTH, HEADS = 4 * 2**20, 2048, 16
 """One sequence and one layer, forward and backward."""
 SECONDS_A_ROUND, BYTES_A_SECOND = 5e-6, 50e9
-"""One port of NDR InfiniBand: 400 Gb/s each way, and 1 to 5 microseconds from one host to another."""
+"""One port of NDR InfiniBand has 400 Gb/s each way. The time of a round is an assumption."""
 FLOPS_A_SECOND = 0.4 * 989e12
 """40% of the peak of an H100 in bfloat16, without sparsity."""
 
