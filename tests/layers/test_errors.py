@@ -118,7 +118,7 @@ def test_cache_of_another_capacity_is_refused():
         "empty stack": (lambda: Stack([]), ["at least one layer"]),
         "mixer": (
             lambda: SequenceModel(3, 2, mixer="mamba", key=KEY),
-            ["'mamba'", "aaren, gated-rnn, gru, linear-attention, lru, lstm, softmax-attention"],
+            ["'mamba'", "aaren, gated-rnn, gru, linear-attention, lru, lstm, min-gru, min-lstm, softmax-attention"],
         ),
         "reads": (lambda: SequenceModel(3, 2, reads="words", key=KEY), ["'words'", "'features' or 'marks'"]),
         "predicts": (lambda: SequenceModel(3, 2, predicts="all", key=KEY), ["'all'", "'step' or 'sequence'"]),
