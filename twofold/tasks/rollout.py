@@ -23,7 +23,13 @@ class Rollout(NamedTuple):
 
 
 def rollout(
-    act: Act, state: Any, environment: str, *, asked: float | Float[ArrayLike, " robots"], seeds: Sequence[int]
+    act: Act,
+    state: Any,
+    environment: str,
+    *,
+    asked: float | Float[ArrayLike, " robots"],
+    seeds: Sequence[int],
+    watch: Callable[[list[Any]], None] | None = None,
 ) -> Rollout:
     """Let a policy act for one episode with each seed. All robots take their steps together.
 
@@ -33,14 +39,17 @@ def rollout(
     - `environment`: a name of `ENVIRONMENTS`.
     - `asked`: the return that the policy is asked for, by all robots or by each. The tokens have what is left of it.
     - `seeds`: the seeds of the environments, one for each robot.
+    - `watch`: is called with the environments before each step. They can then be rendered.
 
     **Raises:** `InputError` if the environment cannot be made.
     """
-    robots = [make(environment) for _ in seeds]
+    robots = [make(environment, rendered=watch is not None) for _ in seeds]
     seen = np.array([robot.reset(seed=seed)[0] for robot, seed in zip(robots, seeds, strict=True)], np.float32)
     actions = np.zeros((len(robots), len(bounds(robots[0])[0])), np.float32)
     returns, steps, running = np.zeros(len(robots)), np.zeros(len(robots)), np.ones(len(robots), bool)
     while np.any(running):
+        if watch is not None:
+            watch(robots)
         left = (asked - returns).astype(np.float32)[:, None]
         state, chosen = act(state, np.concatenate([left, seen, actions], 1))
         actions = np.asarray(chosen, np.float32)

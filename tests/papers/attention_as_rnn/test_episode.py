@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from twofold import InputError
+from twofold.data.environments import make
 from twofold.papers.attention_as_rnn import episode
 from twofold.tasks import Classification, Control, train
 from twofold.tasks.rollout import acting, rollout
@@ -39,8 +40,7 @@ def test_a_machine_that_renders_nothing_draws_the_joints(run, monkeypatch):
         def render(self):
             raise RuntimeError("no display")
 
-    make = episode.make
-    monkeypatch.setattr(episode, "make", lambda *name, rendered: Blind(make(*name)))
+    monkeypatch.setattr("twofold.tasks.rollout.make", lambda name, rendered: Blind(make(name)))
     played = episode.play(run[1].models[0], "inverted-pendulum", asked=30.0, seed=2)
     assert played.frames == []
     assert np.all(np.isfinite(played.positions))

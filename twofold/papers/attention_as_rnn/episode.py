@@ -11,12 +11,12 @@ from jaxtyping import Float, UInt8
 from rich.console import Console
 from tyro.conf import Positional
 
-from ...data.environments import ENVIRONMENTS, make
-from ...deploy import Stream
+from ...data.environments import ENVIRONMENTS
 from ...errors import InputError
 from ...layers import Layer
 from ...report.episode_pictures import draw_episode
 from ...tasks.control import Control
+from ...tasks.rollout import acting, rollout
 from ...tasks.run import load_run
 
 FRAMES = 8
@@ -38,25 +38,19 @@ class Played(NamedTuple):
 
 def play(model: Layer, environment: str, *, asked: float, seed: int) -> Played:
     """Let a policy act for one episode, token by token."""
-    robot, stream = make(environment, rendered=True), Stream(model)
-    physics: Any = robot.unwrapped
     when = set(np.linspace(0, SHOWN, FRAMES).astype(int).tolist())
-    observation, _ = robot.reset(seed=seed)
-    action: np.ndarray = np.zeros(model.out_size, np.float32)
     positions: list[np.ndarray] = []
     frames: list[Any] = []
-    value, over = 0.0, False
-    while not over:
+
+    def watch(robots: list[Any]) -> None:
+        (robot,) = robots
         if len(positions) in when:
             with contextlib.suppress(Exception):  # what fails without a display differs between MuJoCo's ways to render
                 frames.append(robot.render())
-        positions.append(physics.data.qpos.copy())
-        token = np.concatenate([[asked - value], observation, action])
-        action = np.asarray(stream.push(token.astype(np.float32)))
-        observation, reward, terminated, truncated, _ = robot.step(action)
-        value, over = value + float(reward), terminated or truncated
-    robot.close()
-    return Played(value, np.array(positions), frames)
+        positions.append(robot.unwrapped.data.qpos.copy())
+
+    done = rollout(*acting(model, 1), environment, asked=asked, seeds=[seed], watch=watch)
+    return Played(float(done.returns[0]), np.array(positions), frames)
 
 
 @dataclasses.dataclass

@@ -152,7 +152,6 @@ def table(students: list[Figures], recipe: Recipe) -> Table:
     of_one_token = [student.one_token_norm for student in students]
     not_learned = "its terms in the y of the question are not learned"
     judged = verdict(float(np.mean(of_one_token)), PUBLISHED["residual_norm"], not_learned)
-
     add("residual norm, one token", of_one_token, 0.0, PUBLISHED["residual_norm"], judged)
     return console_table(
         ("", "RNN", "one optimal step", "published RNN", "verdict"),
