@@ -33,7 +33,7 @@ def processes() -> list:
         apart = [code for code in codes if "os.environ" in code or "jax.config" in code]
         together.append((name_of(page), [code for code in codes if code not in apart]))
         alone += [[(name_of(page), [code])] for code in apart]
-    return [pytest.param(pages, id=f"{i}") for i, pages in enumerate([together[::2], together[1::2], *alone])]
+    return [pytest.param(pages, id=str(i)) for i, pages in enumerate([together[::2], together[1::2], *alone])]
 
 
 def anchors(page: Path) -> set[str]:

@@ -163,10 +163,10 @@ def test_bytes_moved_do_not_depend_on_the_length(name, devices):
     weights = sum(x.nbytes for x in jax.tree.leaves(layer))
     assert moved(64) == moved(1024)
     assert weights < moved(64) < weights + 100 * state
-    # The model of docs/guides/scale.md: the state, its decay, and the flag of a reset. What is counted has the results of
-    # collectives, in which a gather has the device's own summary too.
-    modelled = spread_scan(devices, 2 * state + 16).bytes_sent
-    assert 0.25 * modelled < moved(64) - weights <= 1.5 * modelled
+    # The model of docs/guides/scale.md: the state, and the flag of a reset. What is counted has the results of collectives,
+    # in which a gather has the device's own summary too.
+    modelled = spread_scan(devices, state + 1).bytes_sent
+    assert 0.6 * modelled < moved(64) - weights < 1.3 * modelled
 
 
 @pytest.mark.parametrize("name", [name for name in MIXERS if name not in (*SPREAD, *ALIKE)])

@@ -117,7 +117,7 @@ def _before_part(scores, values, state, resets, chosen, axis_name):
     return before_part(_merged, state, own, resets, axis_name)
 
 
-def _merged(earlier: SoftmaxState, later: SoftmaxState) -> SoftmaxState:
+def _merged(earlier: SoftmaxState, later: SoftmaxState, _parts: int) -> SoftmaxState:
     """The state after the tokens of both."""
     maximum = jnp.maximum(earlier.maximum, later.maximum)
     faded, weight = jnp.exp(earlier.maximum - maximum), jnp.exp(later.maximum - maximum)
