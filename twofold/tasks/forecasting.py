@@ -100,7 +100,7 @@ class Forecasting(Task[Series]):
 
     @property
     def data_name(self) -> str:
-        return f"{self.dataset if self.csv is None else Path(self.csv).stem}-{self.horizon}"
+        return f"{self.dataset if self.csv is None else Path(self.csv).name.split('.')[0]}-{self.horizon}"
 
     @property
     def model_name(self) -> str:
