@@ -47,7 +47,7 @@ class Forecaster(Layer[ForecasterState]):
         mean_t = sum_{s<=t} a^{t-s} x_s / sum_{s<=t} a^{t-s},   a = exp(-1 / memory).
 
     The mean of the squares is taken in the same way. With memory = infinity, all observations since the state was fresh weigh
-    alike. The model reads one token after each observation: the last `patch`
+    alike; float32 counts 2^24 of them. The model reads one token after each observation: the last `patch`
     observations, normalised, and the present covariates. Its outputs are changes from a naive forecast, in units of the
     deviation. The naive forecast mixes the last value with the value one season before, in shares that are learned. Nothing
     of the future is used.

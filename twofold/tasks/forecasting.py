@@ -87,7 +87,6 @@ class Forecasting(Task[Series]):
             raise InputError(f"memory is {self.memory}; it must be a positive number of observations")
         if self.target is not None and self.csv is None:
             raise InputError(f"target is {self.target!r}, which is for --csv; the data sets have targets of their own")
-
         for name, known in (("split", ("70/10/20", "ett")), ("protocol", ("stream", "window"))):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}; it must be {known[0]} or {known[1]}")
