@@ -62,7 +62,7 @@ PUBLISHED = [
         "stackoverflow",
         "GRU, log-normal mixture",
         {"NLL of time": 14.4 - math.log(UNIT)},
-        "Shchur et al. 2020, 14.4 per second",
+        "Shchur et al. 2020, 14.4 if its unit is the second",
     ),
 ]
 """What was published for these data."""
