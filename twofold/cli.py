@@ -145,6 +145,7 @@ class Train:
 
     Examples: twofold train forecasting --dataset elecdemand --horizon 96 --mixer aaren |
     twofold train forecasting --csv ETTh1.csv --target OT | twofold train events --dataset hawkes --mixer gru |
+    twofold train forecasting --csv ETTh1.csv --split ett --protocol window --batch 32 |
     twofold train classification --dataset data/Heartbeat --steps 3000 --out runs/heartbeat |
     twofold train control --env hopper --quality medium --mixer aaren
     """

@@ -83,11 +83,11 @@ def model(mixer, predicts, reads, key):
     )
 
 
-def forecaster(season, patch, key):
+def forecaster(season, patch, key, memory=4.0):
     """Of series 0 and 2 of three, and one covariate."""
     mixer = SequenceModel(3 * patch + 1, 4, width=4, depth=1, num_heads=2, feed_forward_size=3, key=key)
     sizes = {"variates": 3, "targets": (2, 0), "horizon": 2}
-    layer = Forecaster(mixer, **sizes, patch=patch, season=season, memory=4.0)
+    layer = Forecaster(mixer, **sizes, patch=patch, season=season, memory=memory)
     return eqx.tree_at(lambda l: l.seasonality, layer, jnp.array([-1.0, 0.5]))
 
 
@@ -126,6 +126,7 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "TimedEvents": lambda key: TimedEvents(EventModel(Aaren(7, 8, num_heads=2, key=key), marks=2, periods=(2.0, 5.0))),
     "Forecaster, season above patch": partial(forecaster, 5, 2),
     "Forecaster, season below patch": partial(forecaster, 1, 3),
+    "Forecaster, infinite memory": partial(forecaster, 2, 1, memory=float("inf")),
     **{
         ", ".join(["Policy", mixer, *["split"] * split]): partial(policy, mixer, split)
         for mixer, split in [("aaren", False), ("aaren", True), ("softmax-attention", True), ("gru", False)]
