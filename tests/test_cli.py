@@ -300,3 +300,22 @@ def test_training_that_fails_or_is_interrupted_is_one_sentence(error, code, mess
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in out + err
+
+
+def test_the_loss_of_another_process_ends_this_one_at_once(monkeypatch, capsys):
+    """Without the end of JAX, which would wait for the one that was lost."""
+
+    def lost(words):
+        raise ConnectionError("another process of this training has ended")
+
+    class Ended(Exception):
+        pass
+
+    def end(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(cli, "_run", lost)
+    monkeypatch.setattr(cli.os, "_exit", end)
+    with pytest.raises(Ended, match="2"):
+        cli.main([])
+    assert capsys.readouterr().err.strip() == "twofold: another process of this training has ended"
