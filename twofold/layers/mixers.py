@@ -1,6 +1,7 @@
 """The registry of mixers: the layers that models take by name, with the options of each."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import InputError
@@ -33,7 +34,11 @@ class Mixer(NamedTuple):
 
 MIXERS: dict[str, Mixer] = {
     "aaren": Mixer("Aaren", Aaren, frozenset({"num_heads"})),
+    "aaren-decay": Mixer("Aaren with decay", partial(Aaren, decay=True), frozenset({"num_heads"})),
     "softmax-attention": Mixer("Transformer", CausalSelfAttention, frozenset({"num_heads", "capacity"})),
+    "softmax-attention-rotary": Mixer(
+        "rotary Transformer", partial(CausalSelfAttention, rotary=True), frozenset({"num_heads", "capacity"})
+    ),
     "linear-attention": Mixer("linear attention", LinearSelfAttention, frozenset({"num_heads"})),
     "gated-rnn": Mixer("gated RNN", GatedRNN, frozenset({"hidden_size", "gate_size"})),
     "lru": Mixer("LRU", LRU),
