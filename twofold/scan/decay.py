@@ -9,12 +9,14 @@ from jaxtyping import ArrayLike, Bool, Float, Real
 
 from ..errors import InputError
 from ._arguments import common_dtype
+from ._dispatch import choose
 from ._platform import Implementation
 from ._varying import alike
 from .axis import before_part, of_last_part
 from .softmax import SoftmaxState, checked, compensated_sum, merged, softmax_scan, two_sum
 
 PIECE = 64  # Tokens at a time: few enough that their ramp costs no digits, enough for the kernels to be fast.
+HALF_PIECE = 8  # In half precision, a ramp of 64 would cost nearly all digits.
 
 
 def decaying_softmax_scan(
@@ -50,6 +52,7 @@ def decaying_softmax_scan(
     if decay.shape != scores.shape[1:]:
         raise InputError(f"decay has shape {decay.shape}; scores of shape {scores.shape} need {scores.shape[1:]}")
     scores, values, decay, state, resets = alike((scores, values, decay, state, resets))
+    choose(implementation, "decaying_softmax_scan", scores)  # which says whether it is there; softmax_scan chooses
     take = partial(_in_pieces, decay, implementation=implementation)
     if axis_name is not None:
         state = _before_part(take, decay, scores, values, state, resets, axis_name)
@@ -66,11 +69,11 @@ def _in_pieces(decay, state, tokens, *, implementation):
         state = _aged(state, decay * len(scores))
         return softmax_scan(scores + before_last, values, state, resets=resets, implementation=implementation)
 
-    time = len(tokens[0])
-    if time <= PIECE:
+    time, size = len(tokens[0]), PIECE if decay.dtype.itemsize > 2 else HALF_PIECE
+    if time <= size:
         return one(state, tokens)
-    whole = time // PIECE * PIECE
-    pieces = jax.tree.map(lambda x: x[:whole].reshape(-1, PIECE, *x.shape[1:]), tokens)
+    whole = time // size * size
+    pieces = jax.tree.map(lambda x: x[:whole].reshape(-1, size, *x.shape[1:]), tokens)
     state, out = lax.scan(one, state, pieces)
     out = out.reshape(whole, *out.shape[2:])
     if whole < time:
