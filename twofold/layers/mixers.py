@@ -34,11 +34,7 @@ class Mixer(NamedTuple):
 
 MIXERS: dict[str, Mixer] = {
     "aaren": Mixer("Aaren", Aaren, frozenset({"num_heads"})),
-    "aaren-decay": Mixer("Aaren with decay", partial(Aaren, decay=True), frozenset({"num_heads"})),
     "softmax-attention": Mixer("Transformer", CausalSelfAttention, frozenset({"num_heads", "capacity"})),
-    "softmax-attention-rotary": Mixer(
-        "rotary Transformer", partial(CausalSelfAttention, rotary=True), frozenset({"num_heads", "capacity"})
-    ),
     "linear-attention": Mixer("linear attention", LinearSelfAttention, frozenset({"num_heads"})),
     "gated-rnn": Mixer("gated RNN", GatedRNN, frozenset({"hidden_size", "gate_size"})),
     "lru": Mixer("LRU", LRU),
@@ -46,6 +42,10 @@ MIXERS: dict[str, Mixer] = {
     "gru": Mixer("GRU", GRU),
     "min-gru": Mixer("minGRU", MinGRU),
     "min-lstm": Mixer("minLSTM", MinLSTM),
+    "aaren-decay": Mixer("Aaren with decay", partial(Aaren, decay=True), frozenset({"num_heads"})),
+    "softmax-attention-rotary": Mixer(
+        "rotary Transformer", partial(CausalSelfAttention, rotary=True), frozenset({"num_heads", "capacity"})
+    ),
 }
 """The mixers by name."""
 
