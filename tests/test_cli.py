@@ -49,7 +49,7 @@ EXPERIMENTS = (
         "figure4",
         "figure5",
     ),
-    *("long", "optimisers", "scale", "table1", "table2", "table3", "table4", "whole"),
+    *("long", "optimisers", "positions", "scale", "table1", "table2", "table3", "table4", "whole"),
 )
 
 
