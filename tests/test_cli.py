@@ -50,7 +50,7 @@ EXPERIMENTS = (
         "figure4",
         "figure5",
     ),
-    *("literature", "long", "optimisers", "scale", "table1", "table2", "table3", "table4", "whole"),
+    *("literature", "long", "optimisers", "positions", "scale", "table1", "table2", "table3", "table4", "whole"),
 )
 
 

@@ -13,8 +13,8 @@ from twofold.layers import Layer
 
 PUBLIC = {
     "twofold": """InputError Stream convert discover keep_memory layers load models save scan""",
-    "twofold.scan": """Implementation LSTMState SoftmaxState causal_attention gru_scan implementations kv_scan linear_scan
-        lstm_scan softmax_fold softmax_scan""",
+    "twofold.scan": """Implementation LSTMState SoftmaxState causal_attention decaying_softmax_scan gru_scan implementations
+        kv_scan linear_scan lstm_scan softmax_fold softmax_scan""",
     "twofold.layers": """Aaren Block CausalSelfAttention Chunked GRU GatedRNN KVCache LRU LSTM Layer LinearSelfAttention MIXERS
         MinGRU MinLSTM Mixer Rescaled RunningMean Stack""",
     "twofold.models": """BareModel EventModel Forecaster ForecasterState Policy SequenceModel TimedEvents

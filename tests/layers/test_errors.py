@@ -107,6 +107,10 @@ def test_cache_of_another_capacity_is_refused():
         "heads of Aaren": (lambda: Aaren(3, 4, num_heads=3, key=KEY), ["out_size", "4", "num_heads = 3"]),
         "no heads": (lambda: Aaren(3, 4, num_heads=0, key=KEY), ["num_heads is 0"]),
         "heads of softmax attention": (lambda: CausalSelfAttention(3, 4, num_heads=3, key=KEY), ["4", "num_heads = 3"]),
+        "rotary heads": (
+            lambda: CausalSelfAttention(3, 6, num_heads=2, rotary=True, key=KEY),
+            ["out_size 6 and num_heads 2", "heads of size 3", "even size"],
+        ),
         "heads of linear attention": (
             lambda: LinearSelfAttention(5, 4, num_heads=2, key=KEY),
             ["in_size", "5", "num_heads = 2"],
@@ -118,7 +122,10 @@ def test_cache_of_another_capacity_is_refused():
         "empty stack": (lambda: Stack([]), ["at least one layer"]),
         "mixer": (
             lambda: SequenceModel(3, 2, mixer="mamba", key=KEY),
-            ["'mamba'", "aaren, gated-rnn, gru, linear-attention, lru, lstm, min-gru, min-lstm, softmax-attention"],
+            [
+                "'mamba'",
+                "aaren, aaren-decay, gated-rnn, gru, linear-attention, lru, lstm, min-gru, min-lstm, softmax-attention",
+            ],
         ),
         "reads": (lambda: SequenceModel(3, 2, reads="words", key=KEY), ["'words'", "'features' or 'marks'"]),
         "predicts": (lambda: SequenceModel(3, 2, predicts="all", key=KEY), ["'all'", "'step' or 'sequence'"]),

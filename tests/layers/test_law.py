@@ -115,9 +115,14 @@ MAKE: dict[str, Callable[..., Layer]] = {
     "MinGRU": lambda key: MinGRU(3, 2, key=key),
     "MinLSTM": lambda key: MinLSTM(3, 2, key=key),
     "Aaren": lambda key: Aaren(3, 4, num_heads=2, key=key),
+    "Aaren, decay": lambda key: Aaren(3, 4, num_heads=2, decay=True, key=key),
     "CausalSelfAttention": lambda key: CausalSelfAttention(3, 4, num_heads=2, capacity=16, key=key),
     "CausalSelfAttention, window of 2": lambda key: CausalSelfAttention(3, 4, num_heads=2, capacity=2, key=key),
     "CausalSelfAttention, window of 4": lambda key: CausalSelfAttention(3, 2, capacity=4, key=key),
+    "CausalSelfAttention, rotary": lambda key: CausalSelfAttention(3, 4, capacity=16, rotary=True, key=key),
+    "CausalSelfAttention, rotary, window of 4": lambda key: CausalSelfAttention(
+        3, 8, num_heads=2, capacity=4, rotary=True, key=key
+    ),
     "RunningMean": lambda key: RunningMean(3),
     "Rescaled": rescaled,
     **{f"Chunked, {n}": lambda key, n=n: Chunked(Aaren(3, 4, num_heads=2, key=key), chunk=n) for n in (2, 4, 9)},

@@ -22,6 +22,7 @@ from twofold.layers import (
     Rescaled,
     RunningMean,
 )
+from twofold.layers.rotary import rotated
 from twofold.models import BareModel, EventModel, Forecaster, SequenceModel
 
 KEY = jax.random.key(0)
@@ -124,6 +125,60 @@ def test_softmax_attention_is_over_the_last_capacity_tokens(
     out = run(layer, xs)
     assert out.dtype == dtype
     assert_close(out, np.array(ys))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_aaren_with_decay_lowers_scores_by_age(normal, assert_close, dtype):
+    """With lambda from 2^-4 to 2^-8 at the start; 70 tokens are more than are computed in one piece."""
+    layer = in_dtype(Aaren(3, 4, num_heads=2, decay=True, key=KEY), dtype)
+    np.testing.assert_allclose(layer.log_decay, np.log([2**-4, 2**-8]), rtol=1e-6)
+    layer, xs = in_dtype((layer, normal("x", 70, 3)), dtype)
+    query, w_k, w_v, w_o, tokens = in_dtype((layer.query, layer.w_k, layer.w_v, layer.w_o, xs), "float64")
+    scores = np.stack([tokens @ w_k[h : h + 2].T @ query[h // 2] / np.sqrt(2) for h in (0, 2)], 1)
+    lam, ys = np.exp(np.asarray(layer.log_decay, float)), []
+    for t in range(70):
+        aged = scores[: t + 1] - lam * (t - np.arange(t + 1))[:, None]
+        values = tokens[: t + 1] @ w_v.T
+        ys.append(w_o @ np.concatenate([softmax(aged[:, h]) @ values[:, 2 * h : 2 * h + 2] for h in range(2)]))
+    assert_close(run(layer, xs), np.array(ys))
+
+
+def turned(vectors, positions):
+    """Su et al. 2021, section 3.2.2, in complex numbers: pair i of the features is turned by position * 10000^(-2 i / size)."""
+    half = vectors.shape[-1] // 2
+    pairs = vectors[..., :half] + 1j * vectors[..., half:]
+    pairs = pairs * np.exp(1j * positions[:, None] * 10000.0 ** (-2 * np.arange(half) / (2 * half)))
+    return np.concatenate([pairs.real, pairs.imag], -1)
+
+
+@pytest.mark.parametrize("capacity", [3, 1024])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rotary_attention_turns_queries_and_keys_by_their_positions(normal, assert_close, dtype, capacity):
+    """The angles have 32 bits of a turn."""
+    layer = CausalSelfAttention(3, 8, num_heads=2, capacity=capacity, rotary=True, key=KEY)
+    layer, xs = in_dtype((layer, normal("x", 11, 3)), dtype)
+    w_q, w_k, w_v, w_o, tokens = in_dtype((layer.w_q, layer.w_k, layer.w_v, layer.w_o, xs), "float64")
+    parts, at = [slice(0, 4), slice(4, 8)], np.arange(11)
+    queries, keys = ([turned((tokens @ w.T)[:, i], at) for i in parts] for w in (w_q, w_k))
+    ys = []
+    for t in range(11):
+        seen = slice(max(0, t + 1 - capacity), t + 1)
+        each = zip(queries, keys, parts, strict=True)
+        mixed = [softmax(k[seen] @ q[t] / 2) @ (tokens[seen] @ w_v.T)[:, i] for q, k, i in each]
+        ys.append(w_o @ np.concatenate(mixed))
+    assert_close(run(layer, xs), np.array(ys), rtol=1e-5 if dtype == "float32" else 1e-8)
+
+
+@pytest.mark.parametrize("start", [10**5, 10**6, 2**31 - 2])
+def test_positions_lose_no_digits_however_far_a_stream_is(normal, assert_close, start):
+    """Scores in float32 depend on the difference of positions alone, also where these wrap."""
+    q, k = (jnp.asarray(normal(name, 4, 2, 16), "float32") for name in "qk")
+
+    def scores(start):
+        turned = (rotated(x, start + jnp.arange(4, dtype=jnp.int32)) for x in (q, k))
+        return jnp.einsum("thk,shk->tsh", *turned, precision="highest")
+
+    assert_close(scores(jnp.int32(start)), scores(jnp.int32(0)), rtol=2e-6)
 
 
 @pytest.mark.parametrize("recurrence", ["diagonal", "dense"])

@@ -17,7 +17,7 @@ from twofold.models import EventModel, Forecaster, SequenceModel
 from twofold.papers.attention_as_rnn.scale import spread_scan
 from twofold.scan import SoftmaxState, linear_scan
 
-SPREAD = ("aaren", "linear-attention", "gated-rnn", "lru")
+SPREAD = ("aaren", "aaren-decay", "linear-attention", "gated-rnn", "lru")
 ALIKE = ("min-gru", "min-lstm")  # the scan of the gated RNN, with other numbers
 
 pytestmark = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs 8 devices, which --plain does not have")

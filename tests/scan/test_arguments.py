@@ -11,6 +11,7 @@ from twofold.errors import InputError
 from twofold.scan import (
     SoftmaxState,
     causal_attention,
+    decaying_softmax_scan,
     gru_scan,
     kv_scan,
     linear_scan,
@@ -29,9 +30,14 @@ def gru_after(inputs, v, h, b_n, **how):
     return gru_scan(inputs, v, h, b_n=b_n, **how)
 
 
+def decaying(scores, values, root, **how):
+    return decaying_softmax_scan(scores, values, jnp.asarray(root) ** 2, **how)
+
+
 SCANS = {  # the operation, and the shapes of its arguments, where None is time
     "linear_scan": (linear_scan, [(2, 1), (None, 2, 3), (2, 3)]),
     "softmax_scan": (softmax_scan, [(None, 2), (None, 2, 3)]),
+    "decaying_softmax_scan": (decaying, [(None, 2), (None, 2, 3), (2,)]),
     "softmax_fold": (softmax_fold, [(2, 4), (None, 2, 4), (None, 2, 3)]),
     "kv_scan": (kv_scan, [(None, 2, 4), (None, 2, 4), (None, 2, 3), (2, 4, 3)]),
     "causal_attention": (causal_attention, [(None, 2, 4), (None, 2, 4), (None, 2, 3)]),

@@ -12,6 +12,7 @@ from twofold.scan import (
     _dispatch,
     _native,
     causal_attention,
+    decaying_softmax_scan,
     gru_scan,
     implementations,
     kv_scan,
@@ -25,6 +26,9 @@ TOKENS = np.ones((3, 2, 4))
 SCANS = {
     "linear_scan": lambda name, x=TOKENS: linear_scan(x, x, implementation=name),
     "softmax_scan": lambda name, x=TOKENS: softmax_scan(x[..., 0], x, implementation=name)[1],
+    "decaying_softmax_scan": lambda name, x=TOKENS: decaying_softmax_scan(
+        x[..., 0], x, x[0, :, 0], implementation=name
+    )[1],
     "softmax_fold": lambda name, x=TOKENS: softmax_fold(x[0], x, x, implementation=name)[1],
     "kv_scan": lambda name, x=TOKENS: kv_scan(x, x, x, implementation=name)[1],
     "causal_attention": lambda name, x=TOKENS: causal_attention(x, x, x, implementation=name),

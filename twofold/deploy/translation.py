@@ -379,6 +379,14 @@ def _log1p(graph, equation, x):
     )
 
 
+@rule("expm1", broadcasting=True)
+def _expm1(graph, equation, x):
+    """e^x - 1 = tanh(x / 2) (e^x + 1), which loses no digits near 0."""
+    half = graph.elementwise("Mul", x, graph.constant(np.array(0.5, np.float32)))
+    above = graph.elementwise("Add", graph.elementwise("Exp", x), graph.constant(np.array(1, np.float32)))
+    return graph.elementwise("Mul", graph.elementwise("Tanh", half), above)
+
+
 @rule("rsqrt", broadcasting=True)
 def _rsqrt(graph, equation, x):
     return graph.elementwise("Reciprocal", graph.elementwise("Sqrt", x))

@@ -1,11 +1,13 @@
 """Aaren: softmax attention as a recurrent neural network."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..scan import SoftmaxState, softmax_scan
+from ..scan import SoftmaxState, decaying_softmax_scan, softmax_scan
 from ..scan.axis import time_axis
 from .layer import Layer, check_sizes, head_size, parameter_dtype
 
@@ -17,15 +19,27 @@ class Aaren(Layer[SoftmaxState]):
     score, the normaliser and the output so far, and what rounding left out of the last two. The heads are concatenated and
     projected. The query does not depend on the input. So it is multiplied into the key projection, and the keys themselves
     are never computed.
+
+    Aaren sees no order: the outputs depend on which tokens came before, and not on when. With `decay=True`, the score of a
+    token falls by lambda > 0 with every token after it, which each head learns. The state stays as small as it was.
     """
 
     query: Float[Array, "heads head_size"]
     w_k: Float[Array, "inner in"]
     w_v: Float[Array, "inner in"]
     w_o: Float[Array, "out inner"]
+    log_decay: Float[Array, " heads"] | None = None
+    """log(lambda), or None without decay."""
 
     def __init__(
-        self, in_size: int, out_size: int, *, num_heads: int = 1, dtype: DTypeLike | None = None, key: PRNGKeyArray
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        num_heads: int = 1,
+        decay: bool = False,
+        dtype: DTypeLike | None = None,
+        key: PRNGKeyArray,
     ):
         """A random layer. Weights are drawn from N(0, 1/fan_in), queries from N(0, 1).
 
@@ -33,6 +47,8 @@ class Aaren(Layer[SoftmaxState]):
 
         - `in_size`, `out_size`: the number of features of a token, and of an output.
         - `num_heads`: the number of heads. Each has the size out_size / num_heads.
+        - `decay`: whether scores fall with the age of their token. The heads begin with the slopes of ALiBi (Press et al.
+            2022), 2^(-8 h / num_heads) for h = 1..num_heads.
         - `dtype`: the dtype of the parameters. It is JAX's default float dtype if not given.
         - `key`: the random key of the weights.
 
@@ -44,6 +60,8 @@ class Aaren(Layer[SoftmaxState]):
         self.query = jax.random.normal(keys[0], (num_heads, size), dtype)
         self.w_k, self.w_v = (jax.random.normal(k, (out_size, in_size), dtype) / in_size**0.5 for k in keys[1:3])
         self.w_o = jax.random.normal(keys[3], (out_size, out_size), dtype) / out_size**0.5
+        slopes = -8 * jnp.arange(1, num_heads + 1, dtype=dtype) / num_heads  # as powers of 2
+        self.log_decay = math.log(2) * slopes if decay else None
 
     @property
     def in_size(self) -> int:
@@ -67,5 +85,9 @@ class Aaren(Layer[SoftmaxState]):
         heads, size = self.query.shape
         w_score = jnp.einsum("hk,hki->hi", self.query, self.w_k.reshape(heads, size, self.in_size)) / size**0.5
         values = (xs @ self.w_v.T).reshape(len(xs), heads, size)
-        state, out = softmax_scan(xs @ w_score.T, values, state, resets=resets, axis_name=time_axis())
+        scores, where = xs @ w_score.T, {"resets": resets, "axis_name": time_axis()}
+        if self.log_decay is None:
+            state, out = softmax_scan(scores, values, state, **where)
+        else:
+            state, out = decaying_softmax_scan(scores, values, jnp.exp(self.log_decay), state, **where)
         return state, out.reshape(len(xs), heads * size) @ self.w_o.T

@@ -1,6 +1,7 @@
 """The registry of mixers: the layers that models take by name, with the options of each."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import InputError
@@ -41,6 +42,10 @@ MIXERS: dict[str, Mixer] = {
     "gru": Mixer("GRU", GRU),
     "min-gru": Mixer("minGRU", MinGRU),
     "min-lstm": Mixer("minLSTM", MinLSTM),
+    "aaren-decay": Mixer("Aaren with decay", partial(Aaren, decay=True), frozenset({"num_heads"})),
+    "softmax-attention-rotary": Mixer(
+        "rotary Transformer", partial(CausalSelfAttention, rotary=True), frozenset({"num_heads", "capacity"})
+    ),
 }
 """The mixers by name."""
 

@@ -183,8 +183,9 @@ RESULTS: dict[str, dict[str, Result]] = {
 
 NOT_MEASURED = {
     PAPER_B: {"Policies of robots (paper B's table 1)": "twofold reproduce control"},
+    OURS: {"What positions are worth": "twofold reproduce positions"},
 }
-"""What the papers have and no committed run has measured yet, and the command that would."""
+"""What no committed run has measured yet, and the command that would."""
 
 
 def read(folder: Path, result: Result) -> Figured:

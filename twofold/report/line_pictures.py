@@ -8,7 +8,19 @@ from matplotlib.figure import Figure
 
 from .panels import panels, plain
 
-STREAM_COLOURS = ["#1f5fa8", "#c0392b", "#2e8b57", "#7fbf7b", "#e08e0b", "#8e8e8e", "black", "#8e44ad", "#16a0a0"]
+STREAM_COLOURS = [
+    "#1f5fa8",
+    "#c0392b",
+    "#2e8b57",
+    "#7fbf7b",
+    "#e08e0b",
+    "#8e8e8e",
+    "black",
+    "#8e44ad",
+    "#16a0a0",
+    "#6d4c41",
+    "#d81b60",
+]
 """The colours of Aaren, of the Transformer, and of more models on a stream."""
 COST_COLOURS = ["black", "#8e8e8e", "#1f5fa8", "#2e8b57", "#7fbf7b", "#c0392b", "#e08e0b"]
 """The colours of attention, of the gated RNN, and of the architectures of table 3."""

@@ -55,7 +55,10 @@ def _describe(node: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         name = type(node).__name__
         if MODULES.get(name) is not type(node):
             raise InputError(f"{path} is a {name}; only layers of twofold can be saved: {', '.join(sorted(MODULES))}")
-        fields = {field: _describe(value, f"{path}.{field}", arrays) for field, value in vars(node).items()}
+        # What has its default is left out. So a field that a later version adds changes no model that does without it.
+        defaults = _defaults(type(node))
+        chosen = {field: value for field, value in vars(node).items() if value is not defaults.get(field, ...)}
+        fields = {field: _describe(value, f"{path}.{field}", arrays) for field, value in chosen.items()}
         return {"type": name} | fields
     if isinstance(node, tuple):
         return [_describe(value, f"{path}.{i}", arrays) for i, value in enumerate(node)]
@@ -65,6 +68,10 @@ def _describe(node: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if node is None or isinstance(node, bool | int | float | str):
         return node
     raise InputError(f"{path} is a {type(node).__name__}; a saved model consists of layers, arrays, numbers and names")
+
+
+def _defaults(kind: type[eqx.Module]) -> dict[str, Any]:
+    return {f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
 
 
 def _build(node: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -84,6 +91,7 @@ def _module(fields: dict[str, Any], path: str, arrays: dict[str, np.ndarray]) ->
     name = fields.pop("type")
     if not isinstance(name, str) or name not in MODULES:
         raise InputError(f"{path} has the unknown type {name!r:.80}; the types are {', '.join(sorted(MODULES))}")
+    fields = _defaults(MODULES[name]) | fields
     needed = {field.name for field in dataclasses.fields(MODULES[name])}
     for field in sorted(needed ^ fields.keys()):
         raise InputError(f"{path}, a {name}, {'lacks' if field in needed else 'has the unknown'} field {field!r}")

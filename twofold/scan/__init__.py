@@ -3,6 +3,7 @@
 from ._dispatch import implementations
 from ._platform import Implementation
 from .attention import causal_attention
+from .decay import decaying_softmax_scan
 from .fold import softmax_fold
 from .gru import gru_scan
 from .kv import kv_scan
@@ -15,6 +16,7 @@ __all__ = [
     "LSTMState",
     "SoftmaxState",
     "causal_attention",
+    "decaying_softmax_scan",
     "gru_scan",
     "implementations",
     "kv_scan",

@@ -17,6 +17,7 @@ REAL = "float32", "float64"
 KERNELS = {  # the dtypes that each operation has native kernels for
     "linear_scan": (*REAL, "complex64", "complex128"),
     "softmax_scan": REAL,
+    "decaying_softmax_scan": REAL,  # those of softmax_scan
     "softmax_fold": (),
     "kv_scan": REAL,
     "causal_attention": REAL,

@@ -96,13 +96,7 @@ def softmax_scan(
     is below 1e-5 of the largest value, after 1e7 tokens too. Reverse mode of any order works; forward mode does not.
     """
     dtype = common_dtype(scores=scores, values=values, state=state)
-    scores, values = jnp.asarray(scores, dtype), jnp.asarray(values, dtype)
-    if scores.ndim != 2 or values.ndim != 3 or values.shape[:2] != scores.shape:
-        raise InputError(
-            f"scores and values have shapes {scores.shape} and {values.shape}; they must be (time, heads) and (time, heads, dim)"
-        )
-    state = checked_state(state, values)
-    scores, values, state, resets = alike((scores, values, state, checked_resets(resets, len(scores))))
+    scores, values, state, resets = alike(checked(scores, values, state, resets, dtype))
     chosen = choose(implementation, "softmax_scan", scores)
     if axis_name is not None:
         state = _before_part(scores, values, state, resets, chosen, axis_name)
@@ -114,10 +108,10 @@ def _before_part(scores, values, state, resets, chosen, axis_name):
     """The state before the first token of this device."""
     empty = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
     own = _scan(scores, values, alike((empty, scores))[0], resets, chosen)[0]
-    return before_part(_merged, state, own, resets, axis_name)
+    return before_part(merged, state, own, resets, axis_name)
 
 
-def _merged(earlier: SoftmaxState, later: SoftmaxState, _parts: int) -> SoftmaxState:
+def merged(earlier: SoftmaxState, later: SoftmaxState, _parts: int = 1) -> SoftmaxState:
     """The state after the tokens of both."""
     maximum = jnp.maximum(earlier.maximum, later.maximum)
     faded, weight = jnp.exp(earlier.maximum - maximum), jnp.exp(later.maximum - maximum)
@@ -149,11 +143,11 @@ def _absorb(state: SoftmaxState, score: Array, value: Array) -> tuple[SoftmaxSta
 
 def compensated_sum(total: Array, rest: Array, term: Array) -> tuple[Array, Array]:
     """total + rest + term, and what rounding leaves out of this sum (Kahan 1965, Neumaier 1974)."""
-    moved, lost = _two_sum(total, term)
-    return _two_sum(moved, rest + lost)
+    moved, lost = two_sum(total, term)
+    return two_sum(moved, rest + lost)
 
 
-def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
+def two_sum(x: Array, y: Array) -> tuple[Array, Array]:
     """x + y and its rounding error, exactly (Knuth 1969). An infinity leaves nothing out."""
     total = x + y
     taken = total - x
@@ -254,6 +248,16 @@ def _to_largest(cotangent, scores, maximum0, maximum, resets):
 
 
 _scan.defvjp(_scan_forward, _scan_backward)
+
+
+def checked(scores, values, state, resets, dtype) -> tuple[Array, Array, SoftmaxState, Array | None]:
+    """The arguments of a scan as arrays, with an empty state if none is given; an `InputError` if they do not fit."""
+    scores, values = jnp.asarray(scores, dtype), jnp.asarray(values, dtype)
+    if scores.ndim != 2 or values.ndim != 3 or values.shape[:2] != scores.shape:
+        raise InputError(
+            f"scores and values have shapes {scores.shape} and {values.shape}; they must be (time, heads) and (time, heads, dim)"
+        )
+    return scores, values, checked_state(state, values), checked_resets(resets, len(scores))
 
 
 def checked_state(state: SoftmaxState | None, values: Array) -> SoftmaxState:

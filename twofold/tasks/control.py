@@ -15,6 +15,7 @@ from ..data.environments import ENVIRONMENTS
 from ..data.minari_sets import ControlSet, Episodes, load_control
 from ..data.recording import QUALITIES, dataset_id
 from ..errors import InputError
+from ..layers.mixers import mixer_named
 from ..models import Policy, policy_features
 from ..train import fit
 from ..train.mesh import over_batch
@@ -107,7 +108,7 @@ class Control(Task[ControlSet]):
 
     @property
     def model_name(self) -> str:
-        whole = self.mixer == "softmax-attention" and self.context is None
+        whole = "capacity" in mixer_named(self.mixer).options and self.context is None
         return self.mixer + "-whole-episode" * whole + "-three-tokens" * (self.tokens == "three")
 
     def load(self) -> ControlSet:

@@ -132,20 +132,25 @@ def _trained(task: Task, folder: Path, seeds: int) -> dict[str, Any]:
     return dataclasses.asdict(Cell(task.name, task.data_name, task.model_name, *(figures[name] for name in measured)))
 
 
-def verdict_of(cells: Sequence[Cell], metric: str, more_is_better: bool) -> str:
-    """Aaren against the Transformer, paired by seed: "better" or "worse" if a t-test at 5% tells them apart."""
+def verdict_of(
+    cells: Sequence[Cell], metric: str, more_is_better: bool, ours: str = AAREN, theirs: str = TRANSFORMER
+) -> str:
+    """Aaren against the Transformer, paired by seed: "better" or "worse" if a t-test at 5% tells them apart.
+
+    `ours` and `theirs` are the mixers that stand for them.
+    """
     by_mixer = {cell.mixer: cell for cell in cells if cell.metrics}
-    if AAREN not in by_mixer or TRANSFORMER not in by_mixer:
+    if ours not in by_mixer or theirs not in by_mixer:
         return "not compared"
-    aaren, transformer = (by_mixer[mixer].values(metric) for mixer in (AAREN, TRANSFORMER))
-    if not np.all(np.isfinite([aaren, transformer])):
+    first, second = (by_mixer[mixer].values(metric) for mixer in (ours, theirs))
+    if not np.all(np.isfinite([first, second])):
         return "not compared"
-    if len(aaren) < 2:
+    if len(first) < 2:
         return "not compared: one seed"
-    gain = (aaren - transformer) * (1 if more_is_better else -1)
+    gain = (first - second) * (1 if more_is_better else -1)
     if np.ptp(gain) == 0:  # no noise to compare with; equal to the last digit, or not
         return "no difference" if not np.any(gain) else "better" if gain[0] > 0 else "worse"
-    if ttest_rel(aaren, transformer).pvalue > 0.05:
+    if ttest_rel(first, second).pvalue > 0.05:
         return "no difference"
     return "better" if np.mean(gain) > 0 else "worse"
 

@@ -25,7 +25,7 @@ from ...report.tables import console_table
 from ...tasks.matched import count_parameters
 from ...train import kept, open_run
 from . import stream_cost
-from .stream_cost import TIMED, TRANSFORMER, Cost, Job
+from .stream_cost import CACHED, TIMED, TRANSFORMER, Cost, Job
 
 NAMES = {name: mixer.title for name, mixer in MIXERS.items()}
 PUBLISHED = {"Transformer": 3_152_384, "Aaren": 3_152_896}
@@ -152,8 +152,8 @@ def parameter_table(figures: dict[str, Any]) -> Table:
 
 
 def _jobs(samples: tuple[int, ...], width: int, heads: int) -> list[Job]:
-    """One job for each mixer; for the Transformer one for each length of its cache."""
-    parts = {mixer: [(n,) for n in samples] if mixer == TRANSFORMER else [samples] for mixer in NAMES}
+    """One job for each mixer; for a KV cache one for each of its lengths."""
+    parts = {mixer: [(n,) for n in samples] if mixer in CACHED else [samples] for mixer in NAMES}
     return [Job(mixer, width, heads, part) for mixer in NAMES for part in parts[mixer]]
 
 
@@ -187,7 +187,7 @@ def _stream(mixer: str, costs: list[Cost]) -> dict[str, Any]:
     columns: dict[str, Any] = dict(zip(Cost._fields, map(list, zip(*costs, strict=True)), strict=True))
     tokens, seconds = columns["tokens"], columns.pop("seconds")
     del columns["parameters"]
-    if mixer == TRANSFORMER:
+    if mixer in CACHED:
         each, total = seconds, integrated(seconds, tokens)
     else:
         each, total = np.diff([0, *seconds]) / np.diff([0, *tokens]), seconds
@@ -195,7 +195,7 @@ def _stream(mixer: str, costs: list[Cost]) -> dict[str, Any]:
         "increase_bytes": [cost.peak_bytes - cost.program_bytes for cost in costs],
         "seconds_per_token": list(map(float, each)),
         "cumulative_seconds": list(total),
-        "integrated": mixer == TRANSFORMER,
+        "integrated": mixer in CACHED,
     }
 
 

@@ -19,12 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...layers import Block
+from ...layers import MIXERS, Block
 from ...layers.mixers import mixer_named
 from ...layers.softmax_attention import KVCache
 from ...tasks.matched import count_parameters
 
 TRANSFORMER = "softmax-attention"
+CACHED = tuple(name for name, mixer in MIXERS.items() if "capacity" in mixer.options)
+"""The mixers whose state is a KV cache."""
 TIMED = 100
 """So many tokens are timed with a KV cache of one length."""
 
@@ -98,7 +100,7 @@ def measure(job: Job) -> Iterator[Cost]:
         return time.perf_counter()
 
     start = time.perf_counter()
-    if job.mixer == TRANSFORMER:
+    if job.mixer in CACHED:
         each = np.diff([start, *map(push, range(TIMED))])
         yield Cost(job.tokens[-1], *known, peak_bytes(), float(np.median(each)))
         return
