@@ -169,7 +169,7 @@ def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, least: 
                 damping *= 4
             else:
                 break
-            place, damping = trial, max(damping / 3, LEAST_DAMPING)
+            place, damping = trial, max(damping / 10, LEAST_DAMPING)
             losses.append(loss)
             seconds.append(clock.perf_counter())
             bar.update(task, advance=1, loss=loss)
