@@ -182,7 +182,10 @@ RESULTS: dict[str, dict[str, Result]] = {
 
 
 NOT_MEASURED = {
-    PAPER_B: {"Policies of robots (paper B's table 1)": "twofold reproduce control"},
+    PAPER_B: {
+        "Policies of robots (paper B's table 1)": "twofold reproduce control",
+        "Data sets of paper B, by the protocol of the literature": "twofold reproduce literature",
+    },
     OURS: {"What positions are worth": "twofold reproduce positions"},
 }
 """What no committed run has measured yet, and the command that would."""
