@@ -34,9 +34,12 @@ def decaying_softmax_scan(
     These are the linear biases of Press et al. 2022 (ALiBi). As a recurrence, the logarithm of the sum of all weights falls
     by `decay` before each token, and then `softmax_scan` takes the token in.
 
-    **Arguments:** as for `softmax_scan`, and
+    **Arguments:**
 
+    - `scores`: `(time, heads)`, s. `values`: `(time, heads, dim)`, v.
     - `decay`: by how much the scores of a head fall with every token, `(heads,)`, not negative. With 0 it is `softmax_scan`.
+    - `state`: the state before the first token; empty if not given.
+    - `resets`, `axis_name`, `implementation`: as for `softmax_scan`.
 
     **Returns:** the state after the last token, and the outputs `(time, heads, dim)`. `SoftmaxState` is as of the last token.
 
