@@ -27,7 +27,7 @@ RESIDUALS = 3
 """The number of outputs to match for each parameter."""
 MOST_PARAMETERS = 10_000
 """The normal equations of so many parameters take 0.8 GB, and a step holds three such arrays."""
-FEW_PARAMETERS = 4_000
+FEW_PARAMETERS = 2_000
 """NumPy and SciPy have threads of their own for matrices, which wait for one another without sleep. Up to so many parameters, a
 single thread is faster: more than twice for 1,500."""
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e10
