@@ -1,4 +1,4 @@
-"""Settings are chosen by the validation loss, whatever the test part is, and models stay matched at every width."""
+"""Settings are chosen by the validation loss, whatever the test part is. Tables and results show the choices."""
 
 import dataclasses
 import json
