@@ -357,7 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII alone
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    provenance.command = " ".join(["twofold", *words])
+    provenance.command = provenance.command_of(words)
     try:
         try:
             has_started()

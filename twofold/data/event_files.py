@@ -54,7 +54,7 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
     if not 0 <= jitter < np.inf:
         raise InputError(f"jitter is {jitter}; it must be a finite number, 0 or more")
     path = Path(path)
-    files = _parts(path) if path.is_dir() else {"all": [path]}
+    files = _parts(path)
     read: dict[str, list[Recording]] = {part: [] for part in files}
     declared: dict[str, set[str]] = {part: set() for part in files}
     for part in files:
@@ -86,8 +86,16 @@ def _named(files: list[Path]) -> str:
     return " and ".join(map(str, files))
 
 
+def files_of(path: str | Path) -> tuple[Path, ...]:
+    """The files that `load_events` reads. **Raises:** `InputError` if a folder lacks one of the three parts."""
+    found = [file for files in _parts(Path(path)).values() for file in files]
+    return tuple(one for file in found for one in ((file, _times_of(file)) if file.suffix == ".txt" else (file,)))
+
+
 def _parts(folder: Path) -> dict[str, list[Path]]:
-    """The files of each part."""
+    """The files of each part. A single file has all parts."""
+    if not folder.is_dir():
+        return {"all": [folder]}
     numbered = {fold[1]: file for file in folder.iterdir() if (fold := FOLD.fullmatch(file.name))}
     if numbered:
         folds = [numbered[number] for number in sorted(numbered, key=int)]
@@ -228,7 +236,7 @@ def _read_pair(file: Path, text: str) -> tuple[list[Recording], set[str]]:
         raise InputError(
             f"{file} must have a name that begins with {MARKS}; the file with its times begins with {TIMES}"
         )
-    beside = file.with_name(TIMES + file.name.removeprefix(MARKS))
+    beside = _times_of(file)
     marks, times = text.splitlines(), _text(beside).splitlines()
     if len(marks) != len(times):
         raise InputError(
@@ -246,6 +254,10 @@ def _read_pair(file: Path, text: str) -> tuple[list[Recording], set[str]]:
 
     lines = enumerate(zip(marks, times, strict=True), 1)
     return [recording(line, marks.split(), times.split()) for line, (marks, times) in lines], set()
+
+
+def _times_of(marks: Path) -> Path:
+    return marks.with_name(TIMES + marks.name.removeprefix(MARKS))
 
 
 def _line_of(file: Path, lines: tuple[int, ...], i: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Scalar
 
-from ..data.event_files import load_events
+from ..data.event_files import files_of, load_events
 from ..data.event_sequences import EventSequences, EventSet
 from ..data.flights import load_flights
 from ..data.point_processes import Hawkes, PointProcess, Sinusoidal
@@ -106,6 +106,9 @@ class Events(Task[EventSet]):
     @property
     def data_name(self) -> str:
         return f"flights-{self.airport}" if self.dataset == "flights" else Path(self.dataset).stem
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.dataset in (*PROCESSES, "flights") else files_of(self.dataset)
 
     def load(self) -> EventSet:
         if self.dataset in PROCESSES:

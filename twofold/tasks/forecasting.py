@@ -105,6 +105,9 @@ class Forecasting(Task[Series]):
     def model_name(self) -> str:
         return self.mixer + "-one-piece" * (self.chunk is not None)
 
+    def files(self) -> tuple[Path, ...]:
+        return () if self.csv is None else (Path(self.csv),)
+
     def load(self) -> Series:
         from ..data import series  # imported here, because it needs pandas
 

@@ -111,6 +111,18 @@ def train_on(task: Task[Data], data: Data) -> Layer:
     return _deployed(task, data, _fitted(task, _begun(task, data, (task.seed,)), None, None, False))[0]
 
 
+def validation_loss(task: Task) -> float:
+    """Train a model, and return its smallest validation loss. Nothing is kept or shown, and nothing is measured on the test part.
+
+    The seed of the task is used.
+
+    **Raises:** `InputError` for settings or data that cannot be used, and `FloatingPointError` if training diverges.
+    """
+    task.check()
+    trained = _fitted(task, _begun(task, task.load(), (task.seed,)), None, None, False)
+    return float(trained.validation[0, trained.best[0]])
+
+
 class _Begun(NamedTuple):
     """What training begins with: models with random weights, the arrays of the task, and the keys of the batches."""
 

@@ -115,6 +115,13 @@ class Task(abc.ABC, Generic[Data]):
         """A short name of the model, for folders and tables."""
         return self.mixer
 
+    def files(self) -> tuple[Path, ...]:
+        """The files of the user that `load` reads. There are none for data that are simulated or come with a package.
+
+        **Raises:** `InputError` if files are missing.
+        """
+        return ()
+
     @abc.abstractmethod
     def load(self) -> Data:
         """Read the data.

@@ -1,5 +1,6 @@
 """The mixers stand beside what was published for the same data, in the same unit."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 from twofold import InputError
 from twofold.papers.attention_as_rnn import literature
 from twofold.papers.attention_as_rnn.comparison import Cell
+from twofold.papers.attention_as_rnn.tuning import Tuned
 from twofold.tasks import Classification, Events, Forecasting
 
 
@@ -45,20 +47,30 @@ def test_a_folder_without_data_is_refused(tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The tasks that were asked for. Nothing is trained, and every figure is 0.5."""
+    """The tasks that were asked for. Nothing is tuned or trained, every width is 48, and every figure is 0.5."""
     found = []
 
-    def trained(tasks, *, mixers, seeds, **options):
+    def chosen(tasks, mixers, grid, **options):
         found.extend(tasks)
+        return Tuned([dataclasses.replace(t, mixer=m, width=48) for t in tasks for m in mixers], {"grid": grid})
+
+    def trained(tasks, *, others, seeds, shown, notes, **options):
+        assert (tasks, len(notes["tuning"]["grid"])) in (([], 2), ([], 4))
         return [
-            Cell(task.name, task.data_name, mixer, 10, 3.0, [{"test": dict.fromkeys(names(task), 0.5)}] * seeds, [], [])
-            for task in tasks
-            for mixer in mixers
+            Cell(*(task.name, task.data_name, task.mixer), 10, 3.0, figures(task, seeds), [], [], settings(task, shown))
+            for task in others
         ]
+
+    def figures(task, seeds):
+        return [{"test": dict.fromkeys(names(task), 0.5)}] * seeds
+
+    def settings(task, shown):
+        return {name: getattr(task, name) for name in shown}
 
     def names(task):
         return ("NLL", "NLL of time", "NLL of mark", "RMSE", "accuracy") if task.name == "events" else task.headline
 
+    monkeypatch.setattr(literature, "tuned", chosen)
     monkeypatch.setattr(literature, "reproduce", trained)
     return found
 
@@ -71,6 +83,8 @@ def test_published_figures_stand_below_those_of_the_models(asked, folder, capsys
     assert [cell.strip() for cell in line.split("│")[2:4]] == ["0.65", "0.55"]
     line = next(line for line in below if "Shchur" in line)
     assert float(line.split("│")[3]) == pytest.approx(14.4 - math.log(1e5), abs=1e-3)
+    line = next(line for line in below if line.startswith("│ aaren "))
+    assert [cell.strip() for cell in line.split("│")[4:6]] == ["48", "0.003"]
     assert len(asked) == 14
 
 
@@ -78,3 +92,9 @@ def test_a_quick_run_has_the_shortest_horizon_and_a_part_may_be_chosen(asked, fo
     literature.Command(data=folder, quick=True, only="forecasting").run(Console(quiet=True))
     assert [task.data_name for task in asked] == ["ETTh1-96", "ETTh2-96", "exchange_rate-96"]
     assert {task.steps for task in asked} == {60}
+
+
+def test_no_seeds_are_refused_before_anything_is_tuned(asked, folder):
+    with pytest.raises(InputError, match="seeds is 0"):
+        literature.Command(data=folder, seeds=0).run(Console(quiet=True))
+    assert not asked

@@ -17,7 +17,8 @@ from ...tasks.events import Events
 from ...tasks.forecasting import HORIZONS, Forecasting
 from ...tasks.task import Task
 from ...train.sweep import Workers
-from .comparison import AAREN, TRANSFORMER, Cell, reproduce, rows
+from .comparison import AAREN, TRANSFORMER, Cell, check_seeds, figures_row, reproduce, rows
+from .tuning import GRID, tuned
 
 UNIT = 1e5
 """The unit of time of StackOverflow, in seconds. It is that of Du et al. 2016, whose code multiplies the times by 1e-5."""
@@ -98,11 +99,11 @@ def tasks_in(folder: Path) -> list[Task]:
 def table(task: Task, cells: Sequence[Cell]) -> Table:
     """The models of a task, what they are compared with, and the published figures with their sources."""
     headings, lines = rows(task, [cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)])
-    metrics = headings[1:-2]
-    for each in PUBLISHED:
-        if each.data == task.data_name:
-            figures = [f"{each.metrics[m]:.4g}" if m in each.metrics else "" for m in metrics]
-            lines.append([f"{each.model}, published ({each.source})", *figures, "", ""])
+    lines += [
+        figures_row(f"{each.model}, published ({each.source})", each.metrics, headings)
+        for each in PUBLISHED
+        if each.data == task.data_name
+    ]
     return console_table(headings, lines, title=f"{task.name}: {task.data_name}")
 
 
@@ -111,7 +112,8 @@ class Command(Workers):
     """Compare the mixers on data sets of paper B, by the protocol of the literature, beside published figures.
 
     You bring the files: ETTh1.csv, ETTh2.csv, exchange_rate.txt.gz, stackoverflow/event-1.txt, time-1.txt, ..., and
-    Handwriting_TRAIN.ts with Handwriting_TEST.ts. What is missing is left out. A run that was stopped is continued.
+    Handwriting_TRAIN.ts with Handwriting_TEST.ts. What is missing is left out. The learning rate and the width of each mixer
+    are chosen by the validation loss. A run that was stopped is continued.
 
     Example: twofold reproduce literature --data downloads --quick
     """
@@ -119,7 +121,8 @@ class Command(Workers):
     data: Path = Path("data")
     """The folder with the files."""
     quick: bool = False
-    """Train Aaren and the Transformer alone, for a moment, and forecasters for the shortest horizon alone."""
+    """Train Aaren and the Transformer alone, for a moment, and forecasters for the shortest horizon alone. Choose between two
+    widths."""
     only: Literal["forecasting", "events", "classification"] | None = None
     """Take this task alone; all tasks if not given."""
     seeds: int = 3
@@ -128,13 +131,17 @@ class Command(Workers):
     """The folder for all runs and the results. If not given, it is runs/literature or runs/literature-quick."""
 
     def run(self, console: Console) -> None:
+        check_seeds(self.seeds)
         out = self.out or Path("runs") / ("literature" + "-quick" * self.quick)
         tasks = [task for task in tasks_in(self.data) if self.only in (None, task.name)]
         if self.quick:
             short = [task for task in tasks if not isinstance(task, Forecasting) or task.horizon == HORIZONS[0]]
             tasks = [dataclasses.replace(task, steps=60, measurements=2) for task in short]
         mixers = (AAREN, TRANSFORMER) if self.quick else tuple(MIXERS)
-        cells = reproduce(tasks, mixers=mixers, seeds=self.seeds, out=out, where=self)
+        grid = GRID[:2] if self.quick else GRID
+        models, tuning = tuned(tasks, mixers, grid, out=out, where=self)
+        shown, notes = ("width", "learning_rate"), {"tuning": tuning}
+        cells = reproduce([], others=models, seeds=self.seeds, shown=shown, notes=notes, out=out, where=self)
         for task in tasks:
             console.print(table(task, cells))
         console.print(f"All figures are in {out / 'settings.json'}, and the tables are in {out / 'settings.md'}.")
