@@ -108,7 +108,7 @@ def train_on(task: Task[Data], data: Data) -> Layer:
     **Raises:** `InputError` for settings or data that cannot be used, and `FloatingPointError` if training diverges.
     """
     task.check()
-    return _deployed(task, data, _fitted(task, _begun(task, data, (task.seed,)), None, None, False))[0]
+    return _deployed(task, data, _fitted_quietly(task, data))[0]
 
 
 def validation_loss(task: Task) -> float:
@@ -119,7 +119,7 @@ def validation_loss(task: Task) -> float:
     **Raises:** `InputError` for settings or data that cannot be used, and `FloatingPointError` if training diverges.
     """
     task.check()
-    trained = _fitted(task, _begun(task, task.load(), (task.seed,)), None, None, False)
+    trained = _fitted_quietly(task, task.load())
     return float(trained.validation[0, trained.best[0]])
 
 
@@ -163,6 +163,11 @@ def _fitted(task: Task, begun: _Begun, folder: Path | None, mesh: Mesh | None, p
         title=f"{task.mixer} on {task.data_name}",
         progress=progress,
     )
+
+
+def _fitted_quietly(task: Task[Data], data: Data) -> Trained:
+    """What training with the seed of the task finds. Nothing is kept or shown."""
+    return _fitted(task, _begun(task, data, (task.seed,)), None, None, False)
 
 
 def _figures(

@@ -109,7 +109,7 @@ def reproduce(
         "tasks": [described(task) | {"mixer": list(mixers)} for task in tasks] + [described(task) for task in others],
         "verdicts": [
             {"task": task.name, "data": task.data_name, "metric": metric}
-            | {"verdict": verdict_of(_of(cells, task), metric, better)}
+            | {"verdict": verdict_of(cells_of(task, cells), metric, better)}
             for task in data
             for metric, better in task.headline.items()
         ],
@@ -137,7 +137,8 @@ def described(task: Task) -> dict[str, Any]:
     return settings | names | {"files": digests(files)}
 
 
-def _of(cells: Sequence[Cell], task: Task) -> list[Cell]:
+def cells_of(task: Task, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that are on the data of a task."""
     return [cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)]
 
 
@@ -216,13 +217,13 @@ def _verdicts(task: Task, cells: Sequence[Cell]) -> str:
 
 def table(task: Task, cells: Sequence[Cell]) -> Table:
     """A task's table for the console."""
-    cells = _of(cells, task)
+    cells = cells_of(task, cells)
     return console_table(*rows(task, cells), title=f"{task.name}: {task.data_name}", caption=_verdicts(task, cells))
 
 
 def markdown(task: Task, cells: Sequence[Cell]) -> str:
     """A task's table in Markdown, with a heading and the verdicts."""
-    cells = _of(cells, task)
+    cells = cells_of(task, cells)
     return "\n\n".join([f"### {task.data_name}", markdown_table(*rows(task, cells)), _verdicts(task, cells) + "\n"])
 
 

@@ -17,7 +17,7 @@ from ...tasks.events import Events
 from ...tasks.forecasting import HORIZONS, Forecasting
 from ...tasks.task import Task
 from ...train.sweep import Workers
-from .comparison import AAREN, TRANSFORMER, Cell, check_seeds, figures_row, reproduce, rows
+from .comparison import AAREN, TRANSFORMER, Cell, cells_of, check_seeds, figures_row, reproduce, rows
 from .tuning import GRID, tuned
 
 UNIT = 1e5
@@ -98,7 +98,7 @@ def tasks_in(folder: Path) -> list[Task]:
 
 def table(task: Task, cells: Sequence[Cell]) -> Table:
     """The models of a task, what they are compared with, and the published figures with their sources."""
-    headings, lines = rows(task, [cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)])
+    headings, lines = rows(task, cells_of(task, cells))
     lines += [
         figures_row(f"{each.model}, published ({each.source})", each.metrics, headings)
         for each in PUBLISHED

@@ -75,12 +75,8 @@ def attention_seconds(devices: int, tokens: int, width: int) -> float:
 
 
 def scan_seconds(devices: int, tokens: int, width: int) -> float:
-    """The work of Aaren's scans on each device: a first pass for the summary, then the scan and its gradient.
-
-    Without spread time, only the latter remain.
-    """
-    passes = SCAN_SECONDS["gradient"] + (SCAN_SECONDS["forward"] if devices > 1 else 0)
-    return passes * tokens * width / devices
+    """The work of Aaren's scans on each of several devices: a first pass for the summary, then the scan and its gradient."""
+    return sum(SCAN_SECONDS.values()) * tokens * width / devices
 
 
 def modelled(devices: int) -> dict[str, Any]:
