@@ -5,6 +5,7 @@ compiles quickly rather than well. With `pytest --plain` nothing is set: tests t
 own settings, and without checks.
 """
 
+import gc
 import os
 import signal
 import warnings
@@ -50,6 +51,15 @@ def pytest_configure(config):
 
 settings.register_profile("twofold", deadline=None, derandomize=True, max_examples=15)  # Each new shape is compiled.
 settings.load_profile("twofold")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """What a module leaves, programs above all, is looked at once: each later pass of the collector would take longer."""
+    gc.set_threshold(100_000, 20)
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
