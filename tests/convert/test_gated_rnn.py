@@ -41,8 +41,9 @@ def assert_same_function(attention, rnn, normal, assert_close):
 
 def counts(rnn):
     """Memory neurons, query neurons, gate rows; memories come first, and there are no other neurons."""
-    memories = int(np.sum(rnn.lam == 1))
-    assert rnn.lam.tolist() == [1] * memories + [0] * (rnn.hidden_size - memories)
+    lam = np.asarray(rnn.lam)
+    memories = int(np.sum(lam == 1))
+    assert lam.tolist() == [1] * memories + [0] * (rnn.hidden_size - memories)
     return memories, rnn.hidden_size - memories, rnn.gate_size
 
 

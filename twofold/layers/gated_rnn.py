@@ -5,6 +5,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, Bool, Float, PRNGKeyArray
@@ -112,7 +113,7 @@ class GatedRNN(Layer[Array]):
                 f" {w_out_m.shape}, {w_out_x.shape}, {readout.shape};"
                 " they must be (n,) or (n, n), (n, in + 1) twice, (g, n) twice, (out, g)"
             )
-        if lam.ndim == 1 and not bool(jnp.all((lam >= 0) & (lam <= 1))):
+        if lam.ndim == 1 and not np.all((np.asarray(lam) >= 0) & (np.asarray(lam) <= 1)):
             worst = lam[jnp.argmax(jnp.where(jnp.isnan(lam), jnp.inf, jnp.abs(lam - 0.5)))]
             raise InputError(f"lambda contains {worst}; every entry must lie in [0, 1]")
         recurrent = nu_of(lam) if lam.ndim == 1 else lam
