@@ -34,9 +34,16 @@ def decaying_softmax_scan(
     These are the linear biases of Press et al. 2022 (ALiBi). As a recurrence, the logarithm of the sum of all weights falls
     by `decay` before each token, and then `softmax_scan` takes the token in.
 
-    **Arguments:** as for `softmax_scan`, and
+    **Arguments:**
 
+    - `scores`: s_t, `(time, heads)`. A score of -inf masks its token, whatever its value, and it counts as time all the same;
+        while all are masked the output is zero.
+    - `values`: v_t, `(time, heads, dim)`.
     - `decay`: by how much the scores of a head fall with every token, `(heads,)`, not negative. With 0 it is `softmax_scan`.
+    - `state`: what came before, from an earlier call; empty if not given.
+    - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN.
+    - `axis_name`: inside of `jax.shard_map`, the axis over which time is spread, as in `softmax_scan`.
+    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
 
     **Returns:** the state after the last token, and the outputs `(time, heads, dim)`. `SoftmaxState` is as of the last token.
 
