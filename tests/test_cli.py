@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ EXPERIMENTS = (
         "figure4",
         "figure5",
     ),
-    *("long", "optimisers", "positions", "scale", "table1", "table2", "table3", "table4", "whole"),
+    *("literature", "long", "optimisers", "positions", "scale", "table1", "table2", "table3", "table4", "whole"),
 )
 
 
@@ -156,7 +157,7 @@ def test_help_of_a_task_has_its_settings(task, capsys):
     assert _run("train", task, "--help") == 0
     out = capsys.readouterr().out
     for field in dataclasses.fields(TASKS[task]):
-        assert f"--{field.name.replace('_', '-')} " in out
+        assert re.search(rf"--{field.name.replace('_', '-')}[ ,]", out)
     assert "--out " in out
 
 
@@ -179,9 +180,12 @@ def test_help_of_a_task_has_its_settings(task, capsys):
         ("train forecasting --horizon 96.5", "96.5"),
         ("train forecasting --dataset eustock --horizon 720", "can be 186 at most"),
         ("train forecasting --target x", "target is 'x'"),
+        ("train forecasting --no-header", "header is False, which is for --csv"),
+        ("train forecasting --split ett", "28800 observations are needed, 20 months; elecdemand has 17520"),
         ("train forecasting --memory nan", "memory is nan"),
         ("train events --dataset Nothing", "unknown dataset 'Nothing'"),
         ("train events --dataset missing.csv", "missing.csv"),
+        ("train events --unit 0", "unit is 0.0"),
         ("train events --learning-rate inf", "learning_rate is inf"),
         ("train control --dataset nothing", "there is no data set 'nothing'"),
         ("train control --env humanoid", "humanoid"),
@@ -194,6 +198,7 @@ def test_help_of_a_task_has_its_settings(task, capsys):
         ("reproduce settings --seeds 0", "seeds is 0"),
         ("reproduce settings --only regression", "regression"),
         ("reproduce efficiency --tokens 0", "tokens is 0"),
+        ("reproduce literature --data nothing", "nothing has none of the data sets"),
         ("evaluate runs/nothing", "runs/nothing"),
         ("export runs/nothing model.onnx", "runs/nothing"),
         ("export runs/nothing model.onnx --verify -1", "verify is -1"),
@@ -295,3 +300,22 @@ def test_training_that_fails_or_is_interrupted_is_one_sentence(error, code, mess
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in out + err
+
+
+def test_the_loss_of_another_process_ends_this_one_at_once(monkeypatch, capsys):
+    """Without the end of JAX, which would wait for the one that was lost."""
+
+    def lost(words):
+        raise ConnectionError("another process of this training has ended")
+
+    class Ended(Exception):
+        pass
+
+    def end(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(cli, "_run", lost)
+    monkeypatch.setattr(cli.os, "_exit", end)
+    with pytest.raises(Ended, match="2"):
+        cli.main([])
+    assert capsys.readouterr().err.strip() == "twofold: another process of this training has ended"

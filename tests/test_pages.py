@@ -21,17 +21,19 @@ def name_of(page: Path) -> str:
 
 
 def processes() -> list:
-    """The blocks of Python on all pages, by the process that runs them: those of a page, one after another.
+    """The blocks of Python on all pages, by the process that runs them, each with its page.
 
-    A block that sets the environment or the configuration of JAX has a process of its own.
+    A block that sets the environment or the configuration of JAX has a process of its own. Two processes share the others,
+    because each of them has to import JAX first.
     """
-    found: dict[str, list[str]] = {}
+    together: list[tuple[str, list[str]]] = []
+    alone = []
     for page in PAGES:
-        for number, (language, code) in enumerate(BLOCK.findall(page.read_text()), 1):
-            if language == "python":
-                alone = "os.environ" in code or "jax.config" in code
-                found.setdefault(name_of(page) + f"-{number}" * alone, []).append(code)
-    return [pytest.param(codes, id=name) for name, codes in found.items()]
+        codes = [code for language, code in BLOCK.findall(page.read_text()) if language == "python"]
+        apart = [code for code in codes if "os.environ" in code or "jax.config" in code]
+        together.append((name_of(page), [code for code in codes if code not in apart]))
+        alone += [[(name_of(page), [code])] for code in apart]
+    return [pytest.param(pages, id=str(i)) for i, pages in enumerate([together[::2], together[1::2], *alone])]
 
 
 def anchors(page: Path) -> set[str]:
@@ -54,20 +56,24 @@ def broken(page: Path, link: str) -> bool:
 
 
 ALL_OF_THEM = """
-import json, sys
-for number, code in enumerate(json.load(sys.stdin), 1):
-    exec(compile(code, f"block {number}", "exec"), {"__name__": "__main__"})
+import json, os, sys
+for place, (page, codes) in enumerate(json.load(sys.stdin)):
+    os.mkdir(str(place))
+    os.chdir(str(place))
+    for number, code in enumerate(codes, 1):
+        exec(compile(code, f"{page}, block {number}", "exec"), {"__name__": "__main__"})
+    os.chdir("..")
 """
 
 
-@pytest.mark.parametrize("codes", processes())
-def test_python_blocks_run(codes, tmp_path):
+@pytest.mark.parametrize("pages", processes())
+def test_python_blocks_run(pages, tmp_path):
     """As users have it: no environment variables, float32, the default implementation, XLA's own settings."""
     ours = ("TWOFOLD_", "JAX_", "XLA_", "OPENBLAS_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", ALL_OF_THEM]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, input=json.dumps(codes), capture_output=True, text=True, check=False
+        command, cwd=tmp_path, env=environment, input=json.dumps(pages), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -24,21 +25,24 @@ from twofold.saving import load_with_state, save_with_state
 from twofold.sealed import checksum_of
 
 
-def _models():
-    key = jax.random.key(0)
-    attention = LinearSelfAttention(3, 2, num_heads=3, key=key)
-    yield "attention", attention
-    yield "converted", convert.to_gated_rnn(attention, "minimal")
-    yield "lru of attention", convert.to_lru(attention, "out")
-    yield "lstm of attention", convert.to_lstm(attention)
-    yield "dense", GatedRNN(3, 2, recurrence="dense", key=key)
-    for mixer in MIXERS:
-        yield mixer, SequenceModel(3, 2, width=8, mixer=mixer, predicts="sequence", key=key)
-    yield "marks", SequenceModel(3, 2, width=8, reads="marks", key=key)
+def _attention(key):
+    return LinearSelfAttention(3, 2, num_heads=3, key=key)
 
 
-@pytest.mark.parametrize(("name", "model"), list(_models()))
-def test_a_loaded_model_is_the_saved_one(tmp_path, name, model):
+MODELS = {
+    "attention": _attention,
+    "converted": lambda key: convert.to_gated_rnn(_attention(key), "minimal"),
+    "lru of attention": lambda key: convert.to_lru(_attention(key), "out"),
+    "lstm of attention": lambda key: convert.to_lstm(_attention(key)),
+    "dense": lambda key: GatedRNN(3, 2, recurrence="dense", key=key),
+    "marks": lambda key: SequenceModel(3, 2, width=8, reads="marks", key=key),
+    **{mixer: partial(SequenceModel, 3, 2, width=8, mixer=mixer, predicts="sequence") for mixer in MIXERS},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_loaded_model_is_the_saved_one(tmp_path, name):
+    model = MODELS[name](key=jax.random.key(0))
     save(tmp_path / name, model)
     loaded = load(tmp_path / name)
     assert jax.tree.structure(loaded) == jax.tree.structure(model)

@@ -145,6 +145,7 @@ class Train:
 
     Examples: twofold train forecasting --dataset elecdemand --horizon 96 --mixer aaren |
     twofold train forecasting --csv ETTh1.csv --target OT | twofold train events --dataset hawkes --mixer gru |
+    twofold train forecasting --csv ETTh1.csv --split ett --protocol window --batch 32 |
     twofold train classification --dataset data/Heartbeat --steps 3000 --out runs/heartbeat |
     twofold train control --env hopper --quality medium --mixer aaren
     """
@@ -356,7 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal may know ASCII alone
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    provenance.command = " ".join(["twofold", *words])
+    provenance.command = provenance.command_of(words)
     try:
         try:
             has_started()

@@ -81,6 +81,61 @@ def write(tmp_path):
     return write
 
 
+def write_pair(folder, name, sequences):
+    """A file of marks and a file of times, with a line for each sequence."""
+    for stem, column in (("time", 0), ("event", 1)):
+        lines = [" ".join(str(event[column]) for event in with_times(events)) for events in sequences]
+        (folder / f"{stem}-{name}.txt").write_text("\n".join(lines) + "\n")
+
+
+@given(sequences=SEQUENCES)
+def test_the_last_folds_of_a_folder_are_for_the_test_and_for_validation(tmp_path_factory, sequences):
+    """The training part is all others, in the order of their numbers: 10 is after 9."""
+    folder = tmp_path_factory.mktemp("folds")
+    for number, fold in {"8": sequences[:1], "9": sequences[1:], "10": sequences, "11": sequences[:2]}.items():
+        write_pair(folder, number, fold)
+    every_mark = [(1, mark) for mark in range(3)]
+    write_pair(folder, "7", [every_mark])
+    data = load_events(folder)
+    assert data.marks == ("0", "1", "2")
+    as_read = [tuple(map(list, zip(*with_times(events), strict=True))) for events in [every_mark, *sequences]]
+    assert [unpadded(part) for part in parts(data)] == [as_read, as_read[1:], as_read[1:3]]
+
+
+def test_pairs_of_files_may_have_the_names_of_parts_or_stand_alone(tmp_path):
+    for name in ("train", "dev", "test"):
+        write_pair(tmp_path, name, [[(2, 5), (1, 6)]] * 3)
+    assert [unpadded(part) for part in parts(load_events(tmp_path))] == [[([2, 3], [0, 1])] * 3] * 3
+    assert [unpadded(part) for part in parts(load_events(tmp_path / "event-dev.txt"))] == [[([2, 3], [0, 1])]] * 3
+
+
+@pytest.mark.parametrize(
+    ("marks", "times", "message"),
+    [
+        ("1 2\n1 2\n", "1 2\n", "event-a.txt has 2 lines, and .*time-a.txt has 1; each sequence has a line in both"),
+        ("1 2\n1 2\n", "1 2\n1\n", "line 2 of .*event-a.txt has 2 marks, and of .*time-a.txt 1 times"),
+        ("1 2\n1 2\n", "1 2\n1 x\n", "event 2 of line 2 of .*time-a.txt: the time is 'x'"),
+        ("1 2\n1 2\n", "1 2\n2 1\n", "event 2 of line 2 of .*time-a.txt: the time 1.0 is before 2.0"),
+        ("1 2\n1 2\n", "1 2\n1 1\n", "event 2 of line 2 of .*time-a.txt: the time 1.0 is also .* --jitter"),
+        ("1 2\n\n1\n", "1 2\n\n1\n", "there are 1 sequences of two or more events"),
+        ("1\n", "1\n", "event-a.txt has no sequence of two or more events"),
+        ("1\n", "\n", "time-a.txt is empty"),
+        ("1 2\n01 2\n", "1 2\n1 2\n", "event-a.txt has the marks '01' and '1', which are one number"),
+    ],
+)
+def test_a_pair_that_cannot_be_used_is_refused(write, marks, times, message):
+    write("time-a.txt", times)
+    with pytest.raises(InputError, match=message):
+        load_events(write("event-a.txt", marks))
+
+
+def test_two_folds_are_not_enough(tmp_path):
+    for number in "12":
+        write_pair(tmp_path, number, [[(1, 0), (1, 0)]])
+    with pytest.raises(InputError, match=r"has 2 folds event-NUMBER.txt; three parts need at least 3"):
+        load_events(tmp_path)
+
+
 HEADER = "sequence,time,mark\n"
 GOOD = HEADER + "".join(f"{s},0,x\n{s},{s}.5,y\n" for s in "123")
 
@@ -147,7 +202,9 @@ def record(**changes):
         ("a.csv", " \n", "a.csv is empty"),
         ("a.csv", HEADER, "a.csv has no events"),
         ("a.csv", b"\xff\xfe\x00", "not a readable text file"),
-        ("a.txt", GOOD, "ends in '.txt'; files of events end in .csv, .json, .jsonl"),
+        ("a.dat", GOOD, "ends in '.dat'; files of events end in .csv, .json, .jsonl, .txt"),
+        ("a.txt", "1 2\n", "a.txt must have a name that begins with event-; the file with its times begins with time-"),
+        ("event-a.txt", "1 2\n", "time-a.txt is not a readable text file: .*No such file"),
         ("a.csv", "sequence,when,mark\na,0,x\n", "line 1 of .*a.csv lacks the column 'time'"),
         ("a.csv", GOOD + "4,0\n", "line 8 of .*a.csv has 2 fields"),
         ("a.csv", GOOD + "4,noon,x\n", "line 8 of .*a.csv: the time is 'noon'"),

@@ -135,6 +135,21 @@ def test_an_archive_that_is_broken_or_cut_short_is_refused(tmp_path, ending):
         read_csv(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n3,4\n", "line 1 of .*some.csv has 'a' in column '0'"),
+        ("1,2\n3,\n", "line 2 of .*some.csv has nan in column '1'"),
+        ("1,2\n3,4,5\n", "some.csv cannot be read as a CSV file: .* line 2"),
+        ("1;2\n3;4\n", "line 1 of .*some.csv has '1;2' in column '0'"),
+    ],
+)
+def test_a_file_without_header_counts_its_lines_from_the_first(write, text, message):
+    assert read_csv(write("1,2\n3,4\n"), header=False).values.tolist() == [[[1, 2], [3, 4]]]
+    with pytest.raises(InputError, match=message):
+        read_csv(write(text), header=False)
+
+
 def test_columns_may_be_counted(write):
     assert read_csv(write("0,1\n2,3\n4,5\n")).columns == ("0", "1")
 

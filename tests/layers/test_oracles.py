@@ -345,11 +345,11 @@ def test_rescaled_is_the_layer_in_other_units(normal, assert_close, dtype, in_si
     )
 
 
-def small_forecaster(normal, *, patch, season, targets=(2, 0), horizon=4):
+def small_forecaster(normal, *, patch, season, targets=(2, 0), horizon=4, memory=5.0):
     """Of three series and a covariate, with normal weights throughout."""
     mixer = SequenceModel(3 * patch + 1, horizon * len(targets), width=4, depth=1, mixer=running_mean, key=KEY)
     sizes = {"variates": 3, "targets": targets, "horizon": horizon, "patch": patch, "season": season}
-    return randomised(Forecaster(mixer, **sizes, memory=5.0), normal)
+    return randomised(Forecaster(mixer, **sizes, memory=memory), normal)
 
 
 def moments(past, memory):
@@ -391,9 +391,12 @@ def forecasts(layer, xs, first=0):
 of_every_season = pytest.mark.parametrize(("patch", "season"), [(2, 3), (3, 1), (1, 6), (1, 1)])
 
 
+@pytest.mark.parametrize("memory", [5.0, np.inf])
 @of_every_season
-def test_forecaster_is_changes_of_a_naive_forecast_in_units_of_the_deviation(normal, assert_close, patch, season):
-    layer = small_forecaster(normal, patch=patch, season=season)
+def test_forecaster_is_changes_of_a_naive_forecast_in_units_of_the_deviation(
+    normal, assert_close, patch, season, memory
+):
+    layer = small_forecaster(normal, patch=patch, season=season, memory=memory)
     xs = normal("x", 14, 4) * [3, 0.1, 1, 1] + [20, 0, -3, 0]
     assert_close(run(layer, xs), forecasts(layer, xs), rtol=1e-11)
 
@@ -407,6 +410,8 @@ def test_forecasts_at_some_times_are_made_after_the_observations_that_are_only_r
     times = np.array([3, 0, 5])
     made = jax.jit(lambda layer, times, xs: layer.forecasts_at(times, xs))(layer, times, xs)
     assert_close(made, forecasts(layer, xs, first=layer.lags)[times], rtol=1e-11)
+    alone = jax.jit(lambda layer, times, xs: layer.forecasts_at(times, xs, fresh=True))(layer, times, xs)
+    assert_close(alone, forecasts(layer, xs)[times], rtol=1e-11)
 
 
 @pytest.mark.parametrize("season", [1, 5])

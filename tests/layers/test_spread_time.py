@@ -43,7 +43,7 @@ def events(dtype):
     return EventModel(inner, marks=2, periods=(2.0, 5.0))
 
 
-LAYERS = {name: lambda dtype, name=name: made(name, dtype) for name in SPREAD} | {
+LAYERS = {name: lambda dtype, name=name: made(name, dtype) for name in (*SPREAD, *ALIKE)} | {
     "running mean": lambda dtype: RunningMean(4, dtype=dtype),
     "a stack of blocks": block,
     "a model of events": events,
@@ -77,12 +77,14 @@ def seen(state):
     return jax.tree.map(said, state, is_leaf=lambda x: isinstance(x, SoftmaxState))
 
 
-CASES = [(8, "float32", 13), (2, "float64", 13), (4, "float64", 16), (8, "float64", 16)]
+CASES = [(8, "float32", 13), (4, "float64", 16), (2, "float64", 13), (8, "float64", 16)]
+HOW_MANY = {"a stack of blocks": 1, "a model of events": 2, "running mean": 2, **dict.fromkeys(ALIKE, 1)}
+"""How many of the cases a layer has, if not all: what it is made of has them all."""
 
 
 @pytest.mark.parametrize(
     ("name", "devices", "dtype", "length"),
-    [(name, *case) for name in LAYERS for case in CASES if name != "a stack of blocks" or case == CASES[0]],
+    [(name, *case) for name in LAYERS for case in CASES[: HOW_MANY.get(name)]],
 )
 def test_spread_over_devices_is_the_same(name, devices, dtype, length, normal, assert_close):
     layer = LAYERS[name](dtype)
@@ -143,8 +145,10 @@ def collective_bytes(compiled):
     return sum(sizes[kind] * int(np.prod([int(n) for n in size.split(",") if n])) for kind, size in shapes)
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [*((name, 8) for name in SPREAD), *(("aaren", n) for n in (2, 4)), *(("lru", n) for n in (2, 4))],
+)
 def test_bytes_moved_do_not_depend_on_the_length(name, devices):
     layer = made(name, "float32")
 
@@ -159,10 +163,10 @@ def test_bytes_moved_do_not_depend_on_the_length(name, devices):
     weights = sum(x.nbytes for x in jax.tree.leaves(layer))
     assert moved(64) == moved(1024)
     assert weights < moved(64) < weights + 100 * state
-    # The model of docs/guides/scale.md: the state, its decay, and the flag of a reset. What is counted has the results of
-    # collectives, in which a gather has the device's own summary too.
-    modelled = spread_scan(devices, 2 * state + 16).bytes_sent
-    assert 0.25 * modelled < moved(64) - weights <= 1.5 * modelled
+    # The model of docs/guides/scale.md: the state, and the flag of a reset. What is counted has the results of collectives,
+    # in which a gather has the device's own summary too.
+    modelled = spread_scan(devices, state + 1).bytes_sent
+    assert 0.6 * modelled < moved(64) - weights < 1.3 * modelled
 
 
 @pytest.mark.parametrize("name", [name for name in MIXERS if name not in (*SPREAD, *ALIKE)])

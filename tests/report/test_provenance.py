@@ -3,8 +3,27 @@
 import json
 
 import jax
+import pytest
 
 from twofold.report import provenance
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["reproduce", "literature", "--data", "/a/b/sets", "--out=/c/d"], "reproduce literature --data sets --out=d"),
+        (["train", "events", "--dataset", "some/set", "--unit", "1e5"], "train events --dataset some/set --unit 1e5"),
+        (["report", "--to", "/", "tcp://host:8786"], "report --to / tcp://host:8786"),
+    ],
+)
+def test_a_command_names_no_absolute_path(words, told):
+    assert provenance.command_of(words) == f"twofold {told}"
+
+
+def test_a_digest_is_by_the_name_of_the_file(tmp_path):
+    (tmp_path / "empty.csv").touch()
+    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert provenance.digests([tmp_path / "empty.csv"]) == {"empty.csv": digest}
 
 
 def test_figures_are_written_with_their_provenance(tmp_path, monkeypatch):

@@ -31,31 +31,19 @@ def by_definition(scores, values, decay, state, resets=None):
     return SoftmaxState.exactly(maximum[-1], total[-1], out[-1]), out
 
 
-def recurrence(scores, values, decay, state, resets=None):
-    """Paper B, section 3.1, with a maximum that falls by `decay` before each token."""
-
-    def step(carry, token):
-        score, value, fresh = token
-        m, c, a = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), (-1e30, 0.0, 0.0), carry)
-        faded = m - decay
-        maximum = jnp.maximum(faded, score)
-        kept, weight = jnp.exp(faded - maximum), jnp.exp(score - maximum)
-        c, a = c * kept + weight, a * kept[:, None] + weight[:, None] * value
-        return (maximum, c, a), a / c[:, None]
-
-    m, c, o = state.maximum, state.normaliser + state.normaliser_rest, state.output + state.output_rest
-    resets = np.zeros(len(scores), bool) if resets is None else resets
-    (m, c, a), out = lax.scan(step, (m, c, c[:, None] * o), (scores, values, resets))
-    return SoftmaxState.exactly(m, c, a / c[:, None]), out
+@pytest.fixture(scope="session")
+def aging(recurrence):
+    """The recurrence with the arguments of the scan."""
+    return lambda scores, values, decay, state, resets=None: recurrence(scores, values, state, resets, decay)
 
 
 @pytest.fixture(scope="session")
-def problem(normal):
+def problem(problem):
     """`problem(time, scale)`: scores, values, decays, and what came before, in float64 without ties."""
 
     def draw(time, scale=1.0):
-        state = SoftmaxState.exactly(scale * normal("m", 2), np.abs(normal("c", 2)) + 0.5, normal("o", 2, 3))
-        return scale * normal("scores", time, 2), normal("values", time, 2, 3), np.array([0.003, 0.7]), state
+        scores, values, state = problem(time, scale)
+        return scores, values, np.array([0.003, 0.7]), state
 
     return draw
 
@@ -63,18 +51,18 @@ def problem(normal):
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 @pytest.mark.parametrize(("time", "resets"), [(5, [2]), (64, []), (65, [0, 64]), (150, [70])])
 def test_it_is_the_definition_and_its_gradient_that_of_the_recurrence(
-    assert_close, same_gradients, problem, time, resets, scale
+    assert_close, same_gradients, aging, problem, time, resets, scale
 ):
     """Also over several pieces; in the gradient of the decay too."""
     how = {"resets": np.isin(np.arange(time), resets)} if resets else {}
     args = problem(time, scale)
     assert_close(partial(run, **how)(*args), partial(by_definition, **how)(*args), rtol=1e-11)
     if scale == 1:
-        same_gradients(partial(decaying_softmax_scan, **how), partial(recurrence, **how), *args)
+        same_gradients(partial(decaying_softmax_scan, **how), partial(aging, **how), *args)
 
 
-def test_gradient_under_transforms(same_gradients, problem, transform):
-    same_gradients(decaying_softmax_scan, recurrence, *problem(66), transform=transform)
+def test_gradient_under_transforms(same_gradients, aging, problem, transform):
+    same_gradients(decaying_softmax_scan, aging, *problem(66), transform=transform)
 
 
 def test_without_decay_it_is_softmax_scan(assert_close, problem):

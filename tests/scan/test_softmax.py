@@ -30,34 +30,6 @@ def prefix_softmax(scores, values):
     return SoftmaxState.exactly(maximum, total, [np.zeros(values.shape[1:]), *out][-1]), out
 
 
-def recurrence(scores, values, state, resets=None):
-    """Paper B, section 3.1, as it is written: m, c and a = c * o from token to token."""
-
-    def step(carry, token):
-        score, value, fresh = token
-        m, c, a = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), (-1e30, 0.0, 0.0), carry)
-        maximum = jnp.maximum(m, score)
-        kept, weight = jnp.exp(m - maximum), jnp.exp(score - maximum)
-        c, a = c * kept + weight, a * kept[:, None] + weight[:, None] * value
-        return (maximum, c, a), a / c[:, None]
-
-    m, c, o = state.maximum, state.normaliser + state.normaliser_rest, state.output + state.output_rest
-    resets = np.zeros(len(scores), bool) if resets is None else resets
-    (m, c, a), out = lax.scan(step, (m, c, c[:, None] * o), (scores, values, resets))
-    return SoftmaxState.exactly(m, c, a / c[:, None]), out
-
-
-@pytest.fixture(scope="session")
-def problem(normal):
-    """`problem(time, scale)`: scores, values and what came before, in float64 without ties."""
-
-    def draw(time, scale=1.0):
-        state = SoftmaxState.exactly(scale * normal("m", 2), np.abs(normal("c", 2)) + 0.5, normal("o", 2, 3))
-        return scale * normal("scores", time, 2), normal("values", time, 2, 3), state
-
-    return draw
-
-
 @settings(max_examples=20)
 @given(
     dtype=st.sampled_from(["float32", "float64"]),
@@ -123,13 +95,13 @@ def test_split_anywhere_equals_whole(assert_close, problem, cut):
 
 
 @pytest.mark.parametrize(("resets", "scale"), [((), 1.0), ((), 1e4), ((0,), 1.0), ((2, 5), 1.0)])
-def test_gradient_is_that_of_the_recurrence(same_gradients, problem, resets, scale):
+def test_gradient_is_that_of_the_recurrence(same_gradients, recurrence, problem, resets, scale):
     """Of the scores, the values and all of the initial state, through the outputs and all of the last state."""
     how = {"resets": np.isin(np.arange(7), resets)}
     same_gradients(partial(softmax_scan, **how), partial(recurrence, **how), *problem(7, scale))
 
 
-def test_last_maximum_pulls_on_its_own_segment_alone(same_gradients, problem):
+def test_last_maximum_pulls_on_its_own_segment_alone(same_gradients, recurrence, problem):
     """Even if a score before the reset, or what came before all, was as large."""
     scores, values, state = problem(6)
     scores, state = np.tile(scores[:3], (2, 1)), state._replace(maximum=scores[:3].max(0))
@@ -137,11 +109,11 @@ def test_last_maximum_pulls_on_its_own_segment_alone(same_gradients, problem):
     same_gradients(partial(softmax_scan, **how), partial(recurrence, **how), scores, values, state)
 
 
-def test_gradient_under_transforms(same_gradients, problem, transform):
+def test_gradient_under_transforms(same_gradients, recurrence, problem, transform):
     same_gradients(softmax_scan, recurrence, *problem(6), transform=transform)
 
 
-def test_second_gradient_is_that_of_the_recurrence(same_gradients, problem):
+def test_second_gradient_is_that_of_the_recurrence(same_gradients, recurrence, problem):
     how = {"resets": np.array([0, 0, 0, 1, 0], bool)}
     same_gradients(partial(softmax_scan, **how), partial(recurrence, **how), *problem(5), order=2)
 

@@ -101,7 +101,7 @@ def test_padding_does_not_matter(mixer, assert_close):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mixer": "mamba"}, "unknown mixer 'mamba'; the mixers are aaren, gated-rnn"),
+        ({"mixer": "mamba"}, "unknown mixer 'mamba'; the mixers are aaren, aaren-decay, gated-rnn"),
         ({"dataset": "Nothing"}, "unknown dataset 'Nothing'"),
         ({"heads": 3}, "does not split into num_heads = 3"),
         ({"steps": 0}, "steps is 0"),

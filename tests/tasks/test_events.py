@@ -61,10 +61,16 @@ def scaled(part, unit):
 
 
 def test_metrics_are_in_the_unit_of_the_data(assert_close):
-    """The same times in another unit, 1/60 of the first: densities are 60 times less, errors 60 times more."""
+    """The same times in another unit, 1/60 of the first: densities are 60 times less, errors 60 times more.
+
+    With the setting `unit`, metrics are in the first unit again.
+    """
     data = SMALL.load()._replace(process=None)
     other = data._replace(**{part: scaled(getattr(data, part), 60) for part in ("train", "validation", "test")})
     table, in_other = (SMALL.evaluate(random_model(SMALL, x), x) for x in (data, other))
+    back = dataclasses.replace(SMALL, unit=60.0)
+    for name, row in back.evaluate(random_model(back, other), other).items():
+        assert_close(row, table[name], rtol=1e-4)
     for name, row in table.items():
         expected = row | {
             "NLL": row["NLL"] + np.log(60),
@@ -136,6 +142,8 @@ def test_one_event_sequences_are_reported(tmp_path):
         ({"events": 1}, "events is 1"),
         ({"components": 0}, "components is 0"),
         ({"jitter": -1.0}, "jitter is -1.0"),
+        ({"unit": 0.0}, "unit is 0.0; it must be a positive number"),
+        ({"unit": float("nan")}, "unit is nan"),
         ({"heads": 3}, "does not split into num_heads = 3"),
     ],
 )

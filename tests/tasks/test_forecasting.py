@@ -144,6 +144,91 @@ def test_nothing_of_the_test_part_is_among_the_arrays(series):
     np.testing.assert_allclose(arrays["validation"], expected[:, 105 - 9 : 120], rtol=1e-5, atol=1e-6)
 
 
+WINDOW = dataclasses.replace(SMALL, protocol="window")
+
+
+def test_a_window_is_all_that_its_forecast_is_made_from(series, assert_close):
+    """The model starts fresh at the first of `context` observations, and normalises by all that it has seen since then."""
+    model = WINDOW.model(series, jax.random.key(0))
+    assert model.memory == np.inf
+    table = WINDOW.evaluate(WINDOW.deployed(model, series), series)
+    values = standardised(series, 105)
+    forecast = jax.jit(lambda xs: model(xs)[-1])
+    alone = [
+        (forecast(place[last + 1 - WINDOW.context : last + 1]), came.ravel())
+        for place, last, came in windows(values, series, WINDOW.horizon)
+    ]
+    streamed = []
+    for place in values:
+        made = compiled(model, place[120 - WINDOW.context : 145])[WINDOW.context - 1 :]
+        streamed += zip(made, [c.ravel() for _, _, c in windows(place[None], series, WINDOW.horizon)], strict=True)
+    assert len(alone) == len(streamed) == 2 * 26
+    assert_close(table["test"], errors(alone), rtol=1e-4)
+    assert_close(table["test, one stream"], errors(streamed), rtol=1e-4)
+
+
+def test_losses_of_windows_are_mean_squared_errors_of_their_last_forecasts(series, assert_close):
+    model, arrays, values = WINDOW.model(series, jax.random.key(0)), WINDOW.arrays(series), standardised(series, 105)
+    forecast = jax.jit(lambda xs: model(xs)[-1])
+    pairs = [
+        (forecast(place[last - 5 : last + 1]), place[last + 1 : last + 6, [2, 0]].ravel())
+        for place in values
+        for last in range(104, 115)
+    ]
+    assert_close(np.asarray(validation(WINDOW, model, arrays)), np.float64(errors(pairs)["MSE"]), rtol=1e-4)
+    one = {"train": arrays["train"][:1, : WINDOW.context + WINDOW.horizon]}  # so that there is one window to choose
+    made, came = forecast(values[0, :6]), values[0, 6:11, [2, 0]].T.ravel()
+    assert_close(np.asarray(loss(WINDOW, model, one, jax.random.key(1))), np.mean((made - came) ** 2), rtol=1e-4)
+
+
+def test_a_model_of_windows_is_saved(tmp_path, series):
+    task = dataclasses.replace(WINDOW, csv=tmp_path / "some.csv")
+    np.savetxt(task.csv, series.values[0], delimiter=",", header="a,b,c,d", comments="")
+    tables = train(task, tmp_path / "run", progress=False).tables
+    assert evaluate_run(tmp_path / "run") == (task, tables[0])
+
+
+def months(values):
+    """Two series with five observations in a month of 30 days."""
+    return Series("some", values, ("a", "b"), 2, (0, 1), 1, "made up", 6 * 86400.0)
+
+
+def test_the_split_of_ett_takes_12_4_and_4_months_and_no_more(normal, assert_close):
+    task = dataclasses.replace(WINDOW, split="ett")
+    data = months(normal("months", 1, 130, 2))
+    longer = months(np.concatenate([data.values, np.full((1, 7, 2), 1e6)], 1))
+    arrays, train = task.arrays(data), data.values[0, :60]
+    expected = (data.values[0] - train.mean(0)) / train.std(0)
+    np.testing.assert_allclose(arrays["train"][0], expected[:60], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(arrays["validation"][0], expected[60 - task.context : 80], rtol=1e-4, atol=1e-6)
+    model = task.deployed(task.model(data, jax.random.key(0)), data)
+    table = task.evaluate(model, data)
+    last = [(np.tile(expected[t], (5, 1)), expected[t + 1 : t + 6]) for t in range(79, 95)]
+    assert_close(table["last value"], errors(last), rtol=1e-4)
+    assert task.evaluate(model, longer) == table
+
+
+@pytest.mark.parametrize(
+    ("length", "step", "message"),
+    [
+        (100, None, "split is 'ett', which counts months; some has no dates"),
+        (99, 6 * 86400.0, "split is 'ett', for which 100 observations are needed, 20 months; some has 99"),
+    ],
+)
+def test_a_series_without_20_months_has_no_split_of_ett(length, step, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(SMALL, split="ett").check_length(months(np.ones((1, length, 2)))._replace(step=step))
+
+
+def test_a_file_without_header_is_read_if_the_settings_say_so(tmp_path):
+    np.savetxt(tmp_path / "rates.txt.gz", np.arange(300.0).reshape(100, 3), delimiter=",")
+    task = dataclasses.replace(SMALL, csv=tmp_path / "rates.txt.gz", header=False, target="1")
+    data = task.load()
+    assert (data.columns, data.targets, data.values.shape) == (("0", "1", "2"), (1,), (1, 100, 3))
+    with pytest.raises(InputError, match="unless --no-header is given"):
+        dataclasses.replace(task, header=True).load()
+
+
 def test_losses_are_mean_absolute_errors(series, assert_close):
     """That of validation over all windows; that of training between its smallest and its largest error, and finite."""
     model = SMALL.model(series, jax.random.key(0))
@@ -210,6 +295,12 @@ def test_every_data_set_has_a_model(dataset, season):
         ({"dataset": "Nothing"}, "unknown dataset 'Nothing'; it must be one of elecdemand, eustock, weather"),
         ({"csv": Path("missing.csv")}, "missing.csv cannot be read"),
         ({"target": "DAX"}, "target is 'DAX', which is for --csv"),
+        ({"header": False}, "header is False, which is for --csv"),
+        ({"header": 0}, "header is 0; it must be of type bool"),
+        ({"split": "60/20/20"}, "split is '60/20/20'; it must be 70/10/20 or ett"),
+        ({"split": "ett"}, "split is 'ett', which counts months; eustock has no dates"),
+        ({"protocol": "windows"}, "protocol is 'windows'; it must be stream or window"),
+        ({"protocol": "window", "chunk": 8}, "chunk is 8, which takes the series in one piece"),
         ({"horizon": 0}, "horizon is 0"),
         ({"horizon": 1000}, "horizon is 1000, .* can be 186 at most"),
         ({"context": 0}, "context is 0"),

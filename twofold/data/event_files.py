@@ -1,9 +1,10 @@
-"""Events from files: CSV files with the columns sequence, time and mark, and JSON files of EasyTPP."""
+"""Events from files: CSV files with the columns sequence, time and mark, JSON files of EasyTPP, and pairs of text files."""
 
 import csv
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -24,13 +25,18 @@ PARTS = {"train": ("train",), "validation": ("dev", "validation", "val"), "test"
 def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
     """Read events from a file, or from a folder with the files train, dev (or validation, or val) and test.
 
-    The sequences of a single file are split in three at random. The split is the same in every run.
+    The sequences of a single file are split in three at random. The split is the same in every run. A folder may also have
+    folds, event-1.txt, event-2.txt, ...: the last one is the test part, the one before it is for validation, and the others
+    are for training.
 
     A CSV file has the columns `sequence`, `time` and `mark`, and one line for each event. The events of a sequence are in
     order of time. A JSON file has the records of EasyTPP, either in a list or one on each line. A record has `type_event`,
     and `time_since_start` or `time_since_last_event`. It may have `dim_process` and `seq_len` (Xue et al. 2024, *EasyTPP:
     towards open benchmarking temporal point processes*). If a record has both
     lists of times and they disagree, `time_since_start` is read, and a warning in the log of `twofold` says so.
+
+    A pair of text files has a line for each sequence: event-NAME.txt has the marks, and time-NAME.txt has the times, with
+    spaces between them (Du et al. 2016, *Recurrent marked temporal point processes*). Such a pair is named by its first file.
 
     **Arguments:**
 
@@ -48,58 +54,94 @@ def load_events(path: str | Path, jitter: float = 0.0) -> EventSet:
     if not 0 <= jitter < np.inf:
         raise InputError(f"jitter is {jitter}; it must be a finite number, 0 or more")
     path = Path(path)
-    files = _parts(path) if path.is_dir() else {"all": path}
-    read: dict[str, list[Recording]] = {}
-    declared: dict[str, set[str]] = {}
-    for part, file in files.items():
-        read[part], declared[part] = _read(file, ties=jitter > 0)
+    files = _parts(path)
+    read: dict[str, list[Recording]] = {part: [] for part in files}
+    declared: dict[str, set[str]] = {part: set() for part in files}
+    for part in files:
+        for file in files[part]:
+            recordings, names = _read(file, ties=jitter > 0)
+            read[part] += recordings
+            declared[part] |= names
     kept = {part: jittered(scorable(recordings), jitter) for part, recordings in read.items()}
     for part, recordings in kept.items():
         if not recordings:
-            raise InputError(f"{files[part]} has no sequence of two or more events, so there is nothing to predict")
+            raise InputError(
+                f"{_named(files[part])} has no sequence of two or more events, so there is nothing to predict"
+            )
         for recording in recordings:
             if np.any(np.diff(recording.times) <= 0):
                 raise InputError(
-                    f"jitter is {jitter}, too little to make the times of {files[part]} different; use a larger one"
+                    f"jitter is {jitter}, too little to make the times of {_named(files[part])} different; use a larger one"
                 )
     first = next(iter(files))  # the training part, or the only file
     marks = declared[first].union(*(recording.marks for recording in read[first]))
-    _check_names(marks, files[first])
+    _check_names(marks, _named(files[first]))
     parts = kept.values() if path.is_dir() else split(shuffled(kept[first]))
     left_out = sum(map(len, read.values())) - sum(map(len, kept.values()))
     preprocessing = f"times with uniform noise of {jitter:g} added" if jitter else "times as recorded"
     return event_set(path.stem, parts, marks, left_out=left_out, preprocessing=preprocessing)
 
 
-def _parts(folder: Path) -> dict[str, Path]:
+def _named(files: list[Path]) -> str:
+    return " and ".join(map(str, files))
+
+
+def files_of(path: str | Path) -> tuple[Path, ...]:
+    """The files that `load_events` reads. **Raises:** `InputError` if a folder lacks one of the three parts."""
+    found = [file for files in _parts(Path(path)).values() for file in files]
+    return tuple(one for file in found for one in ((file, _times_of(file)) if file.suffix == ".txt" else (file,)))
+
+
+def _parts(folder: Path) -> dict[str, list[Path]]:
+    """The files of each part. A single file has all parts."""
+    if not folder.is_dir():
+        return {"all": [folder]}
+    numbered = {fold[1]: file for file in folder.iterdir() if (fold := FOLD.fullmatch(file.name))}
+    if numbered:
+        folds = [numbered[number] for number in sorted(numbered, key=int)]
+        if len(folds) < 3:
+            raise InputError(f"{folder} has {len(folds)} folds event-NUMBER.txt; three parts need at least 3")
+        return {"train": folds[:-2], "validation": folds[-2:-1], "test": folds[-1:]}
     found = {}
     for part, stems in PARTS.items():
-        files = [file for file in sorted(folder.iterdir()) if file.stem in stems and file.suffix in READERS]
+        endings = [file for file in sorted(folder.iterdir()) if file.suffix in READERS]
+        files = [file for file in endings if file.stem.removeprefix(MARKS) in stems]
         if len(files) != 1:
             raise InputError(
                 f"{folder} has {len(files)} files of the {part} part; there must be one, with the name {' or '.join(stems)}"
-                f" and the ending {' or '.join(READERS)}"
+                f" and the ending {' or '.join(READERS)}, or with a name of {MARKS} and one of these"
             )
-        found[part] = files[0]
+        found[part] = files
     return found
+
+
+FOLD = re.compile(r"event-(\d+)\.txt")
+"""The marks of a fold."""
+
+MARKS, TIMES = "event-", "time-"
+"""How the names of text files begin."""
 
 
 def _read(file: Path, ties: bool) -> tuple[list[Recording], set[str]]:
     """The sequences of a file, and the marks that the file declares, whether they occur or not."""
     if file.suffix not in READERS:
         raise InputError(f"{file} ends in {file.suffix!r}; files of events end in {', '.join(READERS)}")
+    recordings, declared = READERS[file.suffix](file, _text(file))
+    if not recordings:
+        raise InputError(f"{file} has no events")
+    for recording in recordings:
+        _check(recording, ties)
+    return recordings, declared
+
+
+def _text(file: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not a readable text file: {error}") from error
     if not text.strip():
         raise InputError(f"{file} is empty")
-    recordings, declared = READERS[file.suffix](file, text)
-    if not recordings:
-        raise InputError(f"{file} has no events")
-    for recording in recordings:
-        _check(recording, ties)
-    return recordings, declared
+    return text
 
 
 def _read_csv(file: Path, text: str) -> tuple[list[Recording], set[str]]:
@@ -188,6 +230,36 @@ def _agree(times: np.ndarray, elapsed: Any) -> bool:
     return said.shape == times.shape and np.allclose(said[1:], gaps, rtol=0.01, atol=0.01 * np.mean(np.abs(gaps)))
 
 
+def _read_pair(file: Path, text: str) -> tuple[list[Recording], set[str]]:
+    """The sequences of a file of marks, `text`, and of the file of times beside it."""
+    if not file.name.startswith(MARKS):
+        raise InputError(
+            f"{file} must have a name that begins with {MARKS}; the file with its times begins with {TIMES}"
+        )
+    beside = _times_of(file)
+    marks, times = text.splitlines(), _text(beside).splitlines()
+    if len(marks) != len(times):
+        raise InputError(
+            f"{file} has {len(marks)} lines, and {beside} has {len(times)}; each sequence has a line in both"
+        )
+
+    def recording(line, marks, times):
+        if len(marks) != len(times):
+            raise InputError(
+                f"line {line} of {file} has {len(marks)} marks, and of {beside} {len(times)} times; they must agree"
+            )
+        where = f"line {line} of {beside}"
+        numbers = [_number(time, f"event {i} of {where}") for i, time in enumerate(times, 1)]
+        return Recording(np.array(numbers, float), marks, partial(_event_of, where))
+
+    lines = enumerate(zip(marks, times, strict=True), 1)
+    return [recording(line, marks.split(), times.split()) for line, (marks, times) in lines], set()
+
+
+def _times_of(marks: Path) -> Path:
+    return marks.with_name(TIMES + marks.name.removeprefix(MARKS))
+
+
 def _line_of(file: Path, lines: tuple[int, ...], i: int) -> str:
     return f"line {lines[i]} of {file}"
 
@@ -236,7 +308,7 @@ def _declared(record: dict[str, Any], where: str) -> int:
 MOST_MARKS = 1_000_000
 """A model has parameters for every mark. More marks than this are a mistake in the file."""
 
-READERS = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_json}
+READERS = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_json, ".txt": _read_pair}
 """The reader for each ending of a file."""
 
 
@@ -255,7 +327,7 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def _check_names(marks: set[str], file: Path) -> None:
+def _check_names(marks: set[str], file: str) -> None:
     """Refuse marks that are one number written in two ways, such as 1 and 01: they are one mark, counted as two by mistake."""
     written: dict[Decimal, str] = {}
     for mark in sorted(marks):

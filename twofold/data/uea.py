@@ -65,7 +65,7 @@ def load_labelled(dataset: str) -> LabelledSet:
     **Raises:** `InputError` for an unknown name, for files that are missing or broken, for missing values, and for two files
     that do not belong together.
     """
-    train_file, test_file = _files(dataset)
+    train_file, test_file = files_of(dataset)
     (train, train_labels), (test, test_labels) = _read(train_file), _read(test_file)
     labels = tuple(sorted(set(train_labels)))
     unknown = sorted(set(test_labels) - set(labels))
@@ -81,7 +81,8 @@ def load_labelled(dataset: str) -> LabelledSet:
     return LabelledSet(name, padded(train, targets[0]), padded(test, targets[1]), labels)
 
 
-def _files(dataset: str) -> tuple[Path, Path]:
+def files_of(dataset: str) -> tuple[Path, Path]:
+    """The files that `load_labelled` reads. **Raises:** `InputError` if there are none."""
     if dataset in SHIPPED:
         stem = str(folder_of("aeon") / "datasets" / "data" / dataset / dataset)
     else:

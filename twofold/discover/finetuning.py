@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 from ..forms import GatedRNNWeights, Matrix, check_finite, gated_rnn_weights
@@ -18,13 +19,17 @@ from ..layers.layer import Layer, check_sizes
 from .normal_equations import Parameters, normal_equations
 
 ROUNDING = 1e-26
-"""A loss this small, relative to the target's mean square, is nothing but rounding: no step lowers it."""
+"""A loss this small, relative to the target's mean square, is nothing but rounding: no step lowers it. Once a loss is exact, a
+step that does not halve it shows the same."""
 EXACT = 1e-18
 """A loss this small, relative to the target's mean square, is reached where the network can be the target."""
 RESIDUALS = 3
 """The number of outputs to match for each parameter."""
 MOST_PARAMETERS = 10_000
 """The normal equations of so many parameters take 0.8 GB, and a step holds three such arrays."""
+FEW_PARAMETERS = 2_000
+"""NumPy and SciPy have threads of their own for matrices, which wait for one another without sleep. Up to so many parameters, a
+single thread is faster: more than twice for 1,500."""
 LEAST_DAMPING, MOST_DAMPING = 1e-12, 1e10
 """The damping relative to the diagonal of the normal equations. The least keeps them definite. Beyond the most, no step lowers
 the loss any more."""
@@ -94,13 +99,15 @@ def finetune(
         raise InputError(
             f"the RNN has {parameters:,} parameters; second-order steps are for up to {MOST_PARAMETERS:,}: prune it first"
         )
-    with jax.enable_x64(True):
+    import scipy.linalg  # noqa: F401  # loaded late, because it takes as long as all of twofold, but before its threads are limited
+
+    with jax.enable_x64(True), threadpool_limits(1 if parameters <= FEW_PARAMETERS else None, user_api="blas"):
         target = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64) if eqx.is_inexact_array(w) else w, target)
         sequences = _sequences(parameters, target, time, seed)
         size, tried = float(np.mean(sequences.ys**2)), []
         for start in range(starts):
             first = weights if start == 0 else _random_weights(rnn, jax.random.fold_in(jax.random.key(seed), start))
-            tried.append(_descend(first, sequences, steps, ROUNDING * size, progress))
+            tried.append(_descend(first, sequences, steps, size, progress))
             if tried[-1].losses[-1] <= enough * size:
                 break
     best = min(tried, key=lambda descent: descent.losses[-1])
@@ -146,7 +153,7 @@ class Descent(NamedTuple):
     """The clock at each of them."""
 
 
-def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, least: float, progress: bool) -> Descent:
+def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, size: float, progress: bool) -> Descent:
     place, damping = Parameters.of(weights), 1.0
     lower, upper = place.bounds()
 
@@ -169,11 +176,11 @@ def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, least: 
                 damping *= 4
             else:
                 break
-            place, damping = trial, max(damping / 3, LEAST_DAMPING)
+            place, damping = trial, max(damping / 10, LEAST_DAMPING)
             losses.append(loss)
             seconds.append(clock.perf_counter())
             bar.update(task, advance=1, loss=loss)
-            if loss <= least:
+            if loss <= ROUNDING * size or (loss <= EXACT * size and loss > losses[-2] / 2):
                 break
         bar.update(task, completed=steps)
     return Descent(place.weights(), losses, seconds)
@@ -181,7 +188,7 @@ def _descend(weights: GatedRNNWeights, sequences: Sequences, steps: int, least: 
 
 def _step(normal, gradient, held, damping):
     """The damped step of the weights that are not held at a bound."""
-    from scipy import linalg  # imported here, because it takes as long as all of twofold
+    from scipy import linalg
 
     free = np.flatnonzero(~held)
     damped = normal[np.ix_(free, free)]

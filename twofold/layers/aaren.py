@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -60,8 +61,8 @@ class Aaren(Layer[SoftmaxState]):
         self.query = jax.random.normal(keys[0], (num_heads, size), dtype)
         self.w_k, self.w_v = (jax.random.normal(k, (out_size, in_size), dtype) / in_size**0.5 for k in keys[1:3])
         self.w_o = jax.random.normal(keys[3], (out_size, out_size), dtype) / out_size**0.5
-        slopes = -8 * jnp.arange(1, num_heads + 1, dtype=dtype) / num_heads  # as powers of 2
-        self.log_decay = math.log(2) * slopes if decay else None
+        slopes = -8 * np.arange(1, num_heads + 1) / num_heads  # as powers of 2
+        self.log_decay = jnp.asarray(math.log(2) * slopes, dtype) if decay else None
 
     @property
     def in_size(self) -> int:

@@ -46,7 +46,8 @@ class Forecaster(Layer[ForecasterState]):
 
         mean_t = sum_{s<=t} a^{t-s} x_s / sum_{s<=t} a^{t-s},   a = exp(-1 / memory).
 
-    The mean of the squares is taken in the same way. The model reads one token after each observation: the last `patch`
+    The mean of the squares is taken in the same way. With memory = infinity, all observations since the state was fresh weigh
+    alike; float32 counts 2^24 of them. The model reads one token after each observation: the last `patch`
     observations, normalised, and the present covariates. Its outputs are changes from a naive forecast, in units of the
     deviation. The naive forecast mixes the last value with the value one season before, in shares that are learned. Nothing
     of the future is used.
@@ -85,7 +86,8 @@ class Forecaster(Layer[ForecasterState]):
         - `horizon`: how many values of each target are forecast.
         - `patch`: how many observations make a token of the model.
         - `season`: how many observations make a season.
-        - `memory`: after this many observations, the weight of one in the instance normalisation has fallen to 1/e.
+        - `memory`: after this many observations, the weight of one in the instance normalisation has fallen to 1/e. It may be
+            infinite.
 
         **Raises:** `InputError` for settings that are not positive, targets that do not exist, and a model of other sizes.
         """
@@ -133,16 +135,17 @@ class Forecaster(Layer[ForecasterState]):
         return state, self._forecasts(jnp.arange(len(known.features)), known)
 
     def forecasts_at(
-        self, times: Int[ArrayLike, " times"], xs: Float[ArrayLike, "time in"]
+        self, times: Int[ArrayLike, " times"], xs: Float[ArrayLike, "time in"], *, fresh: bool = False
     ) -> Float[Array, "times out"]:
         """The forecasts after the observations `times` of `xs`. Other forecasts are not computed.
 
         The first `lags` observations are only remembered. The mixer starts fresh after them, and `times` are counted from
-        there: 0 is the observation `xs[lags]`.
+        there: 0 is the observation `xs[lags]`. If `fresh`, nothing is known before `xs`: the mixer reads all of it, and 0 is
+        the observation `xs[0]`.
         """
-        remembered, read = jnp.split(jnp.asarray(xs), [self.lags])
-        _, known = self._known(self._remembering(remembered), read, None)
-        return self._forecasts(jnp.asarray(times), known)
+        remembered, read = jnp.split(jnp.asarray(xs), [0 if fresh else self.lags])
+        state = self.init_state() if fresh else self._remembering(remembered)
+        return self._forecasts(jnp.asarray(times), self._known(state, read, None)[1])
 
     def _remembering(self, xs):
         """A state that remembers the observations `xs`, with a model that has read nothing yet."""

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..report.claims import Claim, claims_table
 from ..report.tables import as_markdown, console_table, missed
 from ..tasks.students.ways import AdamW
-from .attention_as_rnn import clock, efficiency, long, scale, whole
+from .attention_as_rnn import clock, efficiency, long, positions, scale, whole
 from .attention_as_rnn.comparison import Cell as Compared
 from .attention_as_rnn.loop_clock import Clocked
 from .attention_as_rnn.training_cost import StepCost
@@ -176,14 +176,22 @@ RESULTS: dict[str, dict[str, Result]] = {
         "scale": Result(
             "Exchanges between devices", "scale/scale.json", lambda r: [scale.table(r)], "../guides/scale.md"
         ),
+        "positions": Result(
+            "What positions are worth",
+            "positions/settings.json",
+            lambda r: [positions.table([Compared(**cell) for cell in r["cells"]])],
+            "../ideas/attention-as-an-rnn.md",
+        ),
         "clock": Result("The clock of a loop of control", "clock/clock.json", _clock, "tasks.md"),
     },
 }
 
 
 NOT_MEASURED = {
-    PAPER_B: {"Policies of robots (paper B's table 1)": "twofold reproduce control"},
-    OURS: {"What positions are worth": "twofold reproduce positions"},
+    PAPER_B: {
+        "Policies of robots (paper B's table 1)": "twofold reproduce control",
+        "Data sets of paper B, by the protocol of the literature": "twofold reproduce literature",
+    },
 }
 """What no committed run has measured yet, and the command that would."""
 

@@ -1,8 +1,10 @@
 """Files of figures. Beside the figures stands what made them, so that they can be made again."""
 
 import datetime
+import hashlib
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -13,6 +15,19 @@ from ..atomic import write_whole
 
 command: str | None = None
 """The command line that runs; None if twofold is called as a library."""
+
+
+def command_of(words: Iterable[str]) -> str:
+    """The command line of these words. Absolute paths are there by their last names, because folders are of one machine."""
+    return " ".join(["twofold", *(re.sub(r"^(--[a-z-]+=)?/(.*/)?(?=[^/])", r"\1", word) for word in words)])
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of each file, by the name of the file.
+
+    **Raises:** `OSError` if a file cannot be read.
+    """
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def provenance() -> dict[str, Any]:

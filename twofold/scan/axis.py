@@ -42,7 +42,7 @@ class _Part(NamedTuple):
 
 
 def before_part(
-    merge: Callable[[Summary, Summary], Summary],
+    merge: Callable[[Summary, Summary, int], Summary],
     start: Summary,
     part: Summary,
     resets: Array | None,
@@ -51,12 +51,14 @@ def before_part(
 ) -> Summary:
     """What the tokens before this device's part come to, and what came before all tokens, `start`.
 
-    `part` sums up the tokens of this device, and `resets` are theirs. `merge(earlier, later)` is associative, for parts without
-    resets. The devices exchange summaries alone, so that the number of bytes does not depend on the number of tokens.
+    `part` sums up the tokens of this device, and `resets` are theirs. `merge(earlier, later, parts)` is associative, for tokens
+    without resets. `later` has the tokens of so many devices, `parts`. The devices exchange summaries alone, so that the number
+    of bytes does not depend on the number of tokens.
     """
 
-    def combine(earlier: _Part, later: _Part) -> _Part:
-        return _Part(chosen(later.cut, later.summary, merge(earlier.summary, later.summary)), earlier.cut | later.cut)
+    def combine(earlier: _Part, later: _Part, parts: int) -> _Part:
+        merged = merge(earlier.summary, later.summary, parts)
+        return _Part(chosen(later.cut, later.summary, merged), earlier.cut | later.cut)
 
     cut = jnp.zeros((), bool) if resets is None else jnp.any(resets)
     first, own = alike((_Part(start, jnp.zeros_like(cut)), _Part(part, cut)))
@@ -69,7 +71,7 @@ def chosen(where: Array, x: Any, y: Any) -> Any:
 
 
 def _before(
-    combine: Callable[[_Part, _Part], _Part], start: _Part, part: _Part, axis_name: str, reverse: bool
+    combine: Callable[[_Part, _Part, int], _Part], start: _Part, part: _Part, axis_name: str, reverse: bool
 ) -> _Part:
     devices, place = lax.axis_size(axis_name), lax.axis_index(axis_name)
     place = devices - 1 - place if reverse else place
@@ -85,12 +87,12 @@ def _before(
         found = so_far = start
         for i in range(devices - 1):
             at = devices - 1 - i if reverse else i
-            so_far = combine(so_far, jax.tree.map(lambda leaf, at=at: leaf[at], parts))
+            so_far = combine(so_far, jax.tree.map(lambda leaf, at=at: leaf[at], parts), 1)
             found = chosen(place > i, so_far, found)
         return found
     found, reach = chosen(place == 0, start, passed_on(part, 1)), 1
     while reach < devices:
-        found = chosen(place >= reach, combine(passed_on(found, reach), found), found)
+        found = chosen(place >= reach, combine(passed_on(found, reach), found, reach), found)
         reach *= 2
     return found
 

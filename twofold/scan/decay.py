@@ -36,14 +36,10 @@ def decaying_softmax_scan(
 
     **Arguments:**
 
-    - `scores`: s_t, `(time, heads)`. A score of -inf masks its token, whatever its value, and it counts as time all the same;
-        while all are masked the output is zero.
-    - `values`: v_t, `(time, heads, dim)`.
+    - `scores`: `(time, heads)`, s. `values`: `(time, heads, dim)`, v.
     - `decay`: by how much the scores of a head fall with every token, `(heads,)`, not negative. With 0 it is `softmax_scan`.
-    - `state`: what came before, from an earlier call; empty if not given.
-    - `resets`: where true, the token is the first of a new sequence. Nothing passes a reset, not even NaN.
-    - `axis_name`: inside of `jax.shard_map`, the axis over which time is spread, as in `softmax_scan`.
-    - `implementation`: `"auto"`, `"native"` or `"xla"`, of which `implementations` tells more.
+    - `state`: the state before the first token; empty if not given.
+    - `resets`, `axis_name`, `implementation`: as for `softmax_scan`.
 
     **Returns:** the state after the last token, and the outputs `(time, heads, dim)`. `SoftmaxState` is as of the last token.
 
@@ -103,13 +99,11 @@ def _aged(state: SoftmaxState, fall: Float[Array, " heads"]) -> SoftmaxState:
 
 
 def _before_part(take, decay, scores, values, state, resets, axis_name):
-    """The state before the first token of this device. Summaries count their tokens, by which earlier ones are aged."""
+    """The state before the first token of this device. What came earlier is aged by the tokens of the devices after it."""
 
-    def merge(earlier, later):
-        tokens = earlier[1] + later[1]
-        return merged(_aged(earlier[0], decay * later[1]), later[0]), tokens
+    def merge(earlier, later, parts):
+        return merged(_aged(earlier, decay * (parts * len(scores))), later)
 
     empty = SoftmaxState.empty(*values.shape[1:], dtype=values.dtype)
     own, _ = take(alike((empty, scores))[0], (scores, values, resets))
-    count = jnp.asarray(len(scores), decay.dtype)
-    return before_part(merge, (state, jnp.zeros_like(count)), (own, count), resets, axis_name)[0]
+    return before_part(merge, state, own, resets, axis_name)

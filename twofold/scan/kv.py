@@ -84,7 +84,8 @@ def _before_part(k, v, state, segments, resets, axis_name):
     if segments is not None:
         ending = (segments == segments[-1])[:, None, None]
         k, v = jnp.where(ending, k, 0), jnp.where(ending, v, 0)
-    return before_part(jnp.add, state, jnp.einsum("thk,thv->hkv", k, v), resets, axis_name)
+    added = jnp.einsum("thk,thv->hkv", k, v)
+    return before_part(lambda earlier, later, _parts: earlier + later, state, added, resets, axis_name)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -82,15 +82,18 @@ def _before_part(a, b, h0, resets, reverse, chosen, axis_name):
         return h0
     end = 0 if reverse else -1
     added = _scan(a, b, jnp.zeros_like(h0), resets, reverse, chosen)[end]
-    if a.shape[0] == len(b):
-        decay = _scan(a, jnp.zeros_like(a), jnp.ones_like(a[0]), resets, reverse, chosen)[end]
-    else:
-        decay = a[0] ** len(b)
+    if a.shape[0] < len(b):  # constant over time, so that all devices know what it comes to
+
+        def merged_added(earlier, later, parts):
+            return a[0] ** (parts * len(b)) * earlier + later
+
+        return before_part(merged_added, h0, added, resets, axis_name, reverse)
+    decay = _scan(a, jnp.zeros_like(a), jnp.ones_like(a[0]), resets, reverse, chosen)[end]
     start = _Part(jnp.ones_like(decay), h0)
     return before_part(_merged, start, _Part(decay, added), resets, axis_name, reverse).added
 
 
-def _merged(earlier: _Part, later: _Part) -> _Part:
+def _merged(earlier: _Part, later: _Part, _parts: int) -> _Part:
     """What two parts do, one after the other."""
     return _Part(earlier.decay * later.decay, later.decay * earlier.added + later.added)
 

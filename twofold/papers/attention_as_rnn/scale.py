@@ -19,6 +19,9 @@ SECONDS_A_ROUND, BYTES_A_SECOND = 5e-6, 50e9
 """One port of NDR InfiniBand has 400 Gb/s each way. The time of a round is an assumption."""
 FLOPS_A_SECOND = 0.4 * 989e12
 """40% of the peak of an H100 in bfloat16, without sparsity."""
+SCAN_SECONDS = {"forward": 3.57e-3 / (16_384 * 512), "gradient": 8.97e-3 / (16_384 * 512)}
+"""The time of twofold's softmax scan for a token and a feature, on two cores of an AMD EPYC: alone, and with its gradient.
+results/bench has it for 16,384 tokens of width 512."""
 
 
 class Cost(NamedTuple):
@@ -49,6 +52,14 @@ def gathered_states(devices: int, state_bytes: int) -> Cost:
     return cost(2 * (devices - 1) * state_bytes, 2)
 
 
+def gathered_maps(devices: int, heads: int, size: int) -> Cost:
+    """DeltaNet, whose tokens come to a map of the state: a matrix for what is there, and a state that is added.
+
+    Each device gathers the maps of all others, forward and backward, as flash-linear-attention does.
+    """
+    return gathered_states(devices, 4 * heads * size * (size + size))
+
+
 def ring_attention(devices: int, tokens: int, width: int) -> Cost:
     """Softmax attention whose keys and values, in bfloat16, go round a ring of devices (Liu et al. 2023).
 
@@ -63,6 +74,11 @@ def attention_seconds(devices: int, tokens: int, width: int) -> float:
     return 3.5 * 2 * tokens**2 * width / devices / FLOPS_A_SECOND
 
 
+def scan_seconds(devices: int, tokens: int, width: int) -> float:
+    """The work of Aaren's scans on each of several devices: a first pass for the summary, then the scan and its gradient."""
+    return sum(SCAN_SECONDS.values()) * tokens * width / devices
+
+
 def modelled(devices: int) -> dict[str, Any]:
     """The costs at a number of devices, by the names of the methods."""
     numbers = 4  # bytes of a float32
@@ -72,6 +88,7 @@ def modelled(devices: int) -> dict[str, Any]:
         "Aaren": spread_scan(devices, aaren),
         "linear attention": spread_scan(devices, state),
         "linear attention, LASP-2": gathered_states(devices, state),
+        "DeltaNet, gathered maps": gathered_maps(devices, HEADS, WIDTH // HEADS),
         "ring attention": ring_attention(devices, TOKENS, WIDTH),
     }
     return {name: each._asdict() for name, each in costs.items()}
@@ -85,11 +102,15 @@ def table(results: dict[str, Any]) -> Table:
 
     names = list(next(iter(results["costs"].values())))
     rows = [
-        (f"{int(devices):,}", *(cell(costs[name]) for name in names), _time(results["attention_seconds"][devices]))
+        (
+            f"{int(devices):,}",
+            *(cell(costs[name]) for name in names),
+            *(_time(results[work][devices]) for work in ("attention_seconds", "scan_seconds")),
+        )
         for devices, costs in results["costs"].items()
     ]
     return console_table(
-        ("devices", *names, "products of softmax attention"),
+        ("devices", *names, "products of softmax attention", "Aaren's scans, two CPU cores a device"),
         rows,
         title=f"Exchanges of one layer of width {results['width']:,} on {results['tokens']:,} tokens, forward and backward",
         caption="Bytes that one device sends, exchanges that follow one another, and their time at 50 GB/s and 5 µs a round.",
@@ -129,6 +150,7 @@ class Command:
             "heads": HEADS,
             "costs": {str(devices): modelled(devices) for devices in DEVICES},
             "attention_seconds": {str(devices): attention_seconds(devices, TOKENS, WIDTH) for devices in DEVICES},
+            "scan_seconds": {str(devices): scan_seconds(devices, TOKENS, WIDTH) for devices in DEVICES},
         }
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / "scale.json", results)
