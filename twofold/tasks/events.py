@@ -208,10 +208,10 @@ def _typical_gap(part: EventSequences) -> float:
 
 
 def _batch(part: EventSequences, gap: float) -> Batch:
-    packing = part.packing
-    event = np.broadcast_to(np.arange(part.times.shape[1]), part.times.shape)
-    tokens, resets, scored = map(packing.packed, (part.tokens / np.array([gap, 1], np.float32), event == 0, event > 0))
-    return Batch(*map(jnp.asarray, (tokens, resets, scored[:, 1:])), sequences=len(part.lengths))
+    packing, event = part.packing, np.broadcast_to(np.arange(part.times.shape[1]), part.times.shape)
+    each = part.tokens / np.array([gap, 1], np.float32), event == 0, event > 0
+    tokens, resets, scored = (jnp.asarray(packing.packed(x)) for x in each)
+    return Batch(tokens, resets, scored[:, 1:], len(part.lengths))
 
 
 @eqx.filter_jit

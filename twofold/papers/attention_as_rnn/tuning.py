@@ -41,7 +41,7 @@ def tuned(
 ) -> Tuned:
     """Train every mixer on every task at each point of the grid, with one seed, and choose the smallest validation loss.
 
-    The seed is not one of those that the chosen models are trained with. So no choice is made for their sake.
+    `seed` should not be one that the chosen models are trained with, so that no choice is made by their own luck.
 
     Nothing is measured on the test part. Forecasters are tuned at the shortest horizon of `tasks`, and the choice is used for
     all horizons. Each point is kept in the folder `out`/tuning once it is done, so a run that was stopped is continued. A
@@ -51,10 +51,12 @@ def tuned(
     """
     models = [dataclasses.replace(task, mixer=mixer) for task in tasks for mixer in mixers]
     shortest = min((task.horizon for task in tasks if isinstance(task, Forecasting)), default=0)
-    tuned_on = {
-        model: dataclasses.replace(model, seed=seed, **{"horizon": shortest} if isinstance(model, Forecasting) else {})
-        for model in models
-    }
+
+    def tried(model: Task) -> Task:
+        model = dataclasses.replace(model, horizon=shortest) if isinstance(model, Forecasting) else model
+        return dataclasses.replace(model, seed=seed)
+
+    tuned_on = {model: tried(model) for model in models}
     trials = list(dict.fromkeys(tuned_on.values()))
     losses = iter(
         sweep([_cell(trial, point, Path(out)) for trial in trials for point in grid], where, progress=progress)
