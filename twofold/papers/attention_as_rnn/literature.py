@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +23,10 @@ from .published import PUBLISHED, UNIT, Published, published_for
 from .tuning import GRID, tuned
 
 
+WINDOW: dict[str, Any] = {"protocol": "window", "channels": "independent", "batch": 8}
+"""How series are forecast. A batch has 7 or 8 sequences of each of its windows, one for each series."""
+
+
 def tasks_in(folder: Path) -> list[Task]:
     """A task for each data set that the folder has.
 
@@ -31,11 +35,11 @@ def tasks_in(folder: Path) -> list[Task]:
     found: list[Task] = []
     for name in ("ETTh1", "ETTh2"):
         if (folder / f"{name}.csv").exists():
-            window = Forecasting(csv=folder / f"{name}.csv", split="ett", protocol="window", batch=32)
+            window = Forecasting(csv=folder / f"{name}.csv", split="ett", **WINDOW)
             found += [dataclasses.replace(window, horizon=horizon) for horizon in HORIZONS]
     rates = folder / "exchange_rate.txt.gz"
     if rates.exists():
-        window = Forecasting(csv=rates, header=False, protocol="window", batch=32)
+        window = Forecasting(csv=rates, header=False, **WINDOW)
         found += [dataclasses.replace(window, horizon=horizon) for horizon in HORIZONS]
     if (folder / "stackoverflow").is_dir():
         found.append(Events(dataset=str(folder / "stackoverflow"), unit=UNIT, steps=600, measurements=20))

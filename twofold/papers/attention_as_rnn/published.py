@@ -22,13 +22,8 @@ class Published(NamedTuple):
     """Whether the unit is known, so that figures can be compared."""
 
 
-PATCHTST = (
-    "It forecasts each variate from its own past alone, and reads the 96 values at once, not causally. It has dropout, and"
-    " sees no calendar."
-)
-DLINEAR = (
-    "It is a linear map, which forecasts each variate from its own past alone. It has no normalisation over the window."
-)
+PATCHTST = "It reads the 96 values at once, not causally. It has dropout, and sees no calendar."
+DLINEAR = "It is a linear map, without normalisation over the window. It sees no calendar."
 
 
 def _by_horizon(model: str, differs: str, **figures: tuple[tuple[float, float], ...]) -> list[Published]:
