@@ -22,7 +22,6 @@ from .comparison import AAREN, TRANSFORMER, Cell, check_seeds, reproduce, table
 from .published import PUBLISHED, UNIT, Published, published_for
 from .tuning import GRID, tuned
 
-
 WINDOW: dict[str, Any] = {"protocol": "window", "channels": "independent", "batch": 8}
 """How series are forecast. A batch has 7 or 8 sequences of each of its windows, one for each series."""
 
