@@ -31,6 +31,7 @@ def test_every_data_set_in_the_folder_has_its_tasks(folder):
     kinds = [type(task) for task in tasks]
     assert [kinds.count(kind) for kind in (Forecasting, Events, Classification)] == [12, 1, 1]
     assert {each.data for each in PUBLISHED} < {task.data_name for task in tasks}
+    assert all(task.patience == task.measurements for task in tasks)  # so that all steps are taken
     assert {task.channels for task in tasks if isinstance(task, Forecasting)} == {"independent"}
     assert {(task.data_name, task.split, task.header) for task in tasks if isinstance(task, Forecasting)} == {
         (f"{name}-{horizon}", split, header)

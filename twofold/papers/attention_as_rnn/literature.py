@@ -22,8 +22,10 @@ from .comparison import AAREN, TRANSFORMER, Cell, check_seeds, reproduce, table
 from .published import PUBLISHED, UNIT, Published, published_for
 from .tuning import GRID, tuned
 
-WINDOW: dict[str, Any] = {"protocol": "window", "channels": "independent", "batch": 8}
-"""How series are forecast. A batch has 7 or 8 sequences of each of its windows, one for each series."""
+WHOLE: dict[str, Any] = {"measurements": 20, "patience": 20}
+"""Training takes all steps, since the validation loss falls again at the end, where the learning rate does."""
+WINDOW: dict[str, Any] = {"protocol": "window", "channels": "independent", "batch": 8} | WHOLE
+"""How series are forecast. Each window of a batch has 7 or 8 sequences, one for each series."""
 
 
 def tasks_in(folder: Path) -> list[Task]:
@@ -41,10 +43,10 @@ def tasks_in(folder: Path) -> list[Task]:
         window = Forecasting(csv=rates, header=False, **WINDOW)
         found += [dataclasses.replace(window, horizon=horizon) for horizon in HORIZONS]
     if (folder / "stackoverflow").is_dir():
-        found.append(Events(dataset=str(folder / "stackoverflow"), unit=UNIT, steps=600, measurements=20))
+        found.append(Events(dataset=str(folder / "stackoverflow"), unit=UNIT, steps=600, **WHOLE))
     if (folder / "Handwriting_TRAIN.ts").exists():
         handwriting = str(folder / "Handwriting")
-        found.append(Classification(dataset=handwriting, width=32, steps=800, batch=16, measurements=20))
+        found.append(Classification(dataset=handwriting, width=32, steps=800, batch=16, **WHOLE))
     if not found:
         raise InputError(
             f"{folder} has none of the data sets: ETTh1.csv, ETTh2.csv, exchange_rate.txt.gz, the folder stackoverflow, and"
