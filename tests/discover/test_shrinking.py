@@ -28,7 +28,9 @@ def test_a_worn_network_becomes_the_compact_construction_in_size():
 
 
 def test_rows_stay_as_wanted():
-    assert shrink(to_gated_rnn(TEACHER, "paper"), TEACHER, gate_size=4).network.gate_size == 4
+    """Of two heads of size 4, pruning leaves a row for each output and query."""
+    heads = LinearSelfAttention(4, 4, num_heads=2, key_size=4, key=jax.random.key(0))
+    assert shrink(to_gated_rnn(heads), heads, gate_size=16).network.gate_size == 16
 
 
 def test_a_network_that_cannot_be_the_target_keeps_the_rows_that_pruning_leaves():

@@ -53,9 +53,12 @@ def _by_hand(start_key, data_key):
     return student, losses
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_each_seed_is_trained_as_if_alone_and_step_by_step(seeds, assert_close):
-    trained = _fit(seeds=seeds)
+@pytest.mark.parametrize(("seeds", "backend"), [(1, "cpu"), (2, "cpu"), (2, "gpu")])
+def test_each_seed_is_trained_as_if_alone_and_step_by_step(seeds, backend, assert_close, monkeypatch):
+    """On a CPU one after the other, elsewhere together."""
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: backend)
+        trained = _fit(seeds=seeds)
     keys = (jax.random.split(jax.random.key(i), seeds) for i in range(2))
     for i, (start_key, data_key) in enumerate(zip(*keys, strict=True)):
         model, losses = _by_hand(start_key, data_key)

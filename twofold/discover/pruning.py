@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..forms import Matrix, coordinates, gated_rnn_weights, quadratic_forms, spanning_subset, states
 from ..layers import GatedRNN
 from .normalisation import normalise
+from .rank_one import rank_one_basis
 from .scoring import neuron_roles
 
 Kind = Literal["neuron", "gate row"]
@@ -85,7 +86,9 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     first, other neurons replace those with lambda near 1 and 0: their lambda is exactly 1 or 0, and they hold the same
     products, but purely of second or of first degree. In the second, the gate rows are replaced too: for each output and each
     query of first degree, one row multiplies this query by a mixture of memories of second degree. It is tried if nothing
-    else is needed. The result with the fewest neurons, and then the fewest rows, is returned.
+    else is needed. Then as many rows as memories are tried: each multiplies a mixture of queries by a mixture of memories, for
+    a mixture of outputs. That is how an attention layer of size d gets to d(d+1)/2 rows. The result with the fewest neurons,
+    and then the fewest rows, is returned.
 
     **Arguments:**
 
@@ -121,6 +124,8 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     tried = [own, pure]
     if (attention := _memories_times_queries(pure, target, tolerance)) is not None:
         tried.append(_eliminate(attention, target, tolerance))
+        if (fewer := _memories_times_queries(tried[-1], target, tolerance, fewest=True)) is not None:
+            tried.append(fewer)
     results = [_merge_rows(pruning, target, tolerance) for pruning in tried]
     found, removals = min(results, key=lambda pruning: (len(pruning.network.neurons), len(pruning.network.rows)))
     return Pruned(_rebuilt(found, rnn), removals)
@@ -200,22 +205,31 @@ def _eliminate(pruning: Pruning, target: Matrix, tolerance: float, only_given: b
         network = trial
 
 
-def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float) -> Pruning | None:
-    """One gate row for each output and query: it multiplies the query by a mixture of memories. None if more is needed."""
+def _memories_times_queries(pruning: Pruning, target: Matrix, tolerance: float, fewest: bool = False) -> Pruning | None:
+    """Gate rows that multiply queries by mixtures of memories. None if more is needed.
+
+    There is a row for each output and query, or with `fewest` one for each memory.
+    """
     network = pruning.network
     memory, query = (
         np.flatnonzero([(neuron.lam, neuron.degree) == kind for neuron in network.neurons]) for kind in ((1, 2), (0, 1))
     )
+    if not (memory.size and query.size):
+        return None
     mixtures = sum(
-        np.einsum("og,gm,gq->oqm", network.readout, m[:, memory], x[:, query], optimize=True)
+        np.einsum("og,gm,gq->moq", network.readout, m[:, memory], x[:, query], optimize=True)
         for m, x in ((network.w_m, network.w_x), (network.w_x, network.w_m))
     )
-    out, rows = len(network.readout), len(network.readout) * len(query)
-    w_m, w_x = np.zeros((2, rows, len(network.neurons)))
-    w_m[:, memory] = mixtures.reshape(rows, len(memory))
-    w_x[:, query] = np.tile(np.eye(len(query)), (out, 1))
-    readout = np.repeat(np.eye(out), len(query), 1)
-    trial = network._replace(rows=[None] * rows, w_m=w_m, w_x=w_x, readout=readout)
+    if fewest:
+        outputs, queries = rank_one_basis(mixtures * np.sqrt(np.mean(network.h[:, memory] ** 2, 0))[:, None, None])
+    else:
+        out = len(network.readout)
+        outputs, queries = np.repeat(np.eye(out), len(query), 0), np.tile(np.eye(len(query)), (out, 1))
+    directions = (outputs[:, :, None] * queries[:, None]).reshape(len(outputs), -1)
+    w_m, w_x = np.zeros((2, len(outputs), len(network.neurons)))
+    w_m[:, memory] = np.linalg.lstsq(directions.T, mixtures.reshape(len(memory), -1).T, rcond=None)[0]
+    w_x[:, query] = queries
+    trial = network._replace(rows=[None] * len(outputs), w_m=w_m, w_x=w_x, readout=outputs.T)
     moved, size = float(np.linalg.norm(trial.outputs() - target)), float(np.linalg.norm(target))
     if moved > tolerance * size:
         return None

@@ -17,9 +17,10 @@ STEPS = 60, 300
 def shrink(rnn: GatedRNN, target: Layer, tolerance: float = 1e-3, *, gate_size: int = 0) -> Finetuned:
     """The smallest gated RNN found that is `target`, from one that nearly has its function.
 
-    `prune` takes away what is not needed within the tolerance, and `finetune` brings the rest to the target. Then the gate rows
-    go one at a time, the smallest first, with `finetune` after each. A row comes back if the error does not fall to rounding
-    without it. Students of an attention layer of size d get to d(d+1)/2 rows, as many as the compact construction has.
+    `prune` takes away what is not needed within the tolerance, and `finetune` brings the rest to the target. Students of an
+    attention layer of size d and one head then have d(d+1)/2 rows, as many as the compact construction. From other networks,
+    the gate rows go one at a time, the smallest first, with `finetune` after each. A row comes back if the error does not fall
+    to rounding without it.
 
     **Arguments:**
 

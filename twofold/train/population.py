@@ -108,10 +108,10 @@ class Population:
         On a CPU one seed follows the other, because its products of matrices are slower in a batch. Accelerators take all
         seeds at once, which is what a batch size of 0 means.
         """
-        *each, data = args
+        *own, data = args
         together = None if jax.default_backend() == "cpu" else 0
         if self.shared_data:
-            return lax.map(lambda one: f(*one, data), each, batch_size=together)
+            return lax.map(lambda one: f(*one, data), own, batch_size=together)
         return lax.map(lambda one: f(*one), args, batch_size=together)
 
 
