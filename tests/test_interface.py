@@ -17,8 +17,8 @@ PUBLIC = {
         kv_scan linear_scan lstm_scan softmax_fold softmax_scan""",
     "twofold.layers": """Aaren Block CausalSelfAttention Chunked GRU GatedRNN KVCache LRU LSTM Layer LinearSelfAttention MIXERS
         MinGRU MinLSTM Mixer Rescaled RunningMean Stack""",
-    "twofold.models": """BareModel EventModel Forecaster ForecasterState Policy SequenceModel TimedEvents
-        event_features policy_features""",
+    "twofold.models": """BareModel ChannelIndependent EventModel Forecaster ForecasterState Policy SequenceModel
+        TimedEvents event_features policy_features""",
     "twofold.convert": """Converted FORMS to_gated_rnn to_gru to_lru to_lstm""",
     "twofold.discover": """Discovery Finetuned NearestAttention Pruned Removal Roles Scores collected decompile finetune
         instantaneous_polynomials monomials nearest_attention neuron_roles normalise polynomial_distance prune scores

@@ -24,7 +24,7 @@ from twofold.layers import (
     RunningMean,
     Stack,
 )
-from twofold.models import BareModel, EventModel, Forecaster, SequenceModel
+from twofold.models import BareModel, ChannelIndependent, EventModel, Forecaster, SequenceModel
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -231,6 +231,20 @@ def test_an_event_model_that_does_not_fit_its_layer_is_named():
     for out_size in (1, 2, 4, 6):
         with error(f"out_size {out_size}", "3 * components + 2 marks"):
             model(7, out_size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [
+        ({"channels": 0}, ["channels is 0", "at least 1"]),
+        ({"channels": 2, "covariates": -1}, ["covariates is -1", "at least 0"]),
+        ({"channels": 2, "covariates": 3}, ["inner has in_size 3", "more than 3"]),
+    ],
+)
+def test_channels_that_do_not_fit_their_model_are_named(sizes, named):
+    inner = SequenceModel(3, 1, width=2, depth=1, num_heads=1, key=KEY)
+    with error(*named):
+        ChannelIndependent(inner, **sizes)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,16 @@ from twofold.layers import (
     RunningMean,
     Stack,
 )
-from twofold.models import BareModel, EventModel, Forecaster, Policy, SequenceModel, TimedEvents, policy_features
+from twofold.models import (
+    BareModel,
+    ChannelIndependent,
+    EventModel,
+    Forecaster,
+    Policy,
+    SequenceModel,
+    TimedEvents,
+    policy_features,
+)
 from twofold.saving import named_leaves
 
 TIME, PART = 6, 3  # Tokens of a sequence, and of the parts that it is prefilled in.
@@ -91,6 +100,12 @@ def forecaster(season, patch, key, memory=4.0):
     return eqx.tree_at(lambda l: l.seasonality, layer, jnp.array([-1.0, 0.5]))
 
 
+def channel_independent(key):
+    """Two features of each of two channels, and a covariate."""
+    inner = SequenceModel(3, 2, width=4, depth=1, num_heads=2, feed_forward_size=3, key=key)
+    return ChannelIndependent(inner, channels=2, covariates=1)
+
+
 def policy(mixer, split, key):
     """Of two features of the observation and two of the action, whose bounds differ."""
     options = MIXERS[mixer].taken(num_heads=2, capacity=3 if split else 2)
@@ -136,6 +151,7 @@ MAKE: dict[str, Callable[..., Layer]] = {
         ", ".join(["Policy", mixer, *["split"] * split]): partial(policy, mixer, split)
         for mixer, split in [("aaren", False), ("aaren", True), ("softmax-attention", True), ("gru", False)]
     },
+    "ChannelIndependent": channel_independent,
     "Block": lambda key: Block(Aaren(4, 4, num_heads=2, key=key), feed_forward_size=3, key=key),
     "Stack": stack,
     "BareModel": lambda key: BareModel(3, 2, width=4, depth=2, mixer="lru", gating="in-out", key=key),

@@ -1,6 +1,7 @@
 """The pages show the results as the runs wrote them: nothing is copied by hand, nothing is forgotten."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from twofold import InputError
 from twofold.cli import Report
-from twofold.papers.results import NOT_MEASURED, OURS, RESULTS, filled, page
+from twofold.papers.results import OURS, RESULTS, filled, page
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "results"
@@ -40,12 +41,23 @@ def test_every_table_and_figure_of_the_papers_is_there():
             assert (ROOT / "docs" / "results" / result.page).is_file()
 
 
-def test_what_is_not_measured_is_told_before_the_tables():
-    """If there are results for it by now, enter them in RESULTS, and take it out of NOT_MEASURED."""
-    head, _, rest = page(FOLDER, "../results").partition("\n## Gated recurrent")
-    for title in (title for titles in NOT_MEASURED.values() for title in titles):
-        assert title in head
-        assert f"### {title}" in rest
+PENDING = [(name, one) for results in RESULTS.values() for name, one in results.items() if one.command]
+
+
+@pytest.mark.parametrize(("name", "result"), PENDING)
+def test_what_is_not_measured_is_told_until_there_is_a_file(name, result, tmp_path):
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.png"))
+    (tmp_path / result.file).unlink(missing_ok=True)
+    marked = f"<!-- results: {name} -->\n\n{{}}\n\n<!-- end of results -->"
+    told = f"Not measured yet. `{result.command}` makes these figures."
+    assert filled(marked.format("old"), tmp_path) == marked.format(told)
+    head, _, rest = page(tmp_path, "../results").partition("\n## Gated recurrent")
+    assert f"| {result.title} | not measured yet | `{result.command}` |" in head
+    assert f"### {result.title}\n\n{told}" in rest
+    (tmp_path / result.file).parent.mkdir(exist_ok=True)
+    shutil.copy(FOLDER / "settings" / "settings.json", tmp_path / result.file)
+    assert "elecdemand-96" in filled(marked.format("old"), tmp_path)
+    assert f"not measured yet | `{result.command}`" not in page(tmp_path, "../results")
 
 
 def test_a_row_that_is_missed_is_told_with_its_published_figure():

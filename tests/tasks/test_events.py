@@ -8,8 +8,10 @@ import pytest
 
 from twofold import InputError, Stream, load
 from twofold.data.event_sequences import EventSequences
+from twofold.tasks import events
 from twofold.tasks.events import PROCESSES, Events
 from twofold.tasks.run import evaluate_run, train
+from twofold.train import over_batch
 
 SMALL = Events(sequences=60, events=12, width=8, depth=1, heads=2, batch=4, steps=5, measurements=1)
 LEARNT = dataclasses.replace(SMALL, dataset="sin", sequences=400, batch=16, steps=200)
@@ -107,10 +109,48 @@ def test_every_event_counts_alike(assert_close):
     assert_close(nll(pair), np.average(alone, weights=[4, 11]), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "mixer", ["aaren", "aaren-decay", "softmax-attention", "softmax-attention-rotary", "lru", "lstm"]
+)
+def test_the_loss_of_packed_sequences_is_that_of_each_alone(mixer, assert_close):
+    """Nothing passes from one sequence of a row to the next."""
+    task = dataclasses.replace(SMALL, mixer=mixer)
+    data, part = of_lengths(task, 3, 9, 5, 2, 4)
+    model = task.model(data, jax.random.key(0))
+
+    def nll(part):
+        return task.validation(model, task.arrays(data._replace(validation=part)))
+
+    assert part.packing.rows.max() < len(part.lengths) // 2
+    alone = [nll(EventSequences(*(x[i : i + 1] for x in part))) for i in range(len(part.lengths))]
+    assert_close(nll(part), np.average(alone, weights=part.lengths - 1), rtol=1e-5)
+
+
+def test_a_step_takes_rows_of_as_many_sequences_as_the_batch_has(monkeypatch):
+    task = dataclasses.replace(SMALL, batch=12)
+    data, part = of_lengths(task, *[3, 3, 6] * 8)
+    model, arrays = task.model(data, jax.random.key(0)), task.arrays(data._replace(train=part))
+    shapes = []
+
+    def watched(model, xs, resets):
+        shapes.append(xs.shape)
+        return over_batch(model, xs, resets)
+
+    monkeypatch.setattr(events, "over_batch", watched)
+    task.loss(model, arrays, jax.random.key(0))
+    assert shapes == [(4, 12, 2)]
+
+
 def of_two_lengths(task):
+    data = task.load()
+    return of_lengths(task, *np.where(np.arange(len(data.test.lengths)) % 2, 12, 5))
+
+
+def of_lengths(task, *lengths):
+    """The data of a task, and a part with as many sequences of these lengths."""
     data = task.load()._replace(process=None)
-    lengths = np.where(np.arange(len(data.test.lengths)) % 2, 12, 5)
-    return data, data.test._replace(lengths=lengths)
+    times, marks = (np.resize(x, (len(lengths), x.shape[1])) for x in data.test[:2])
+    return data, EventSequences(times, marks, np.array(lengths))
 
 
 def test_flights_are_minutes_of_days_in_order():

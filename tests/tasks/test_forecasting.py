@@ -300,6 +300,11 @@ def test_every_data_set_has_a_model(dataset, season):
         ({"split": "60/20/20"}, "split is '60/20/20'; it must be 70/10/20 or ett"),
         ({"split": "ett"}, "split is 'ett', which counts months; eustock has no dates"),
         ({"protocol": "windows"}, "protocol is 'windows'; it must be stream or window"),
+        ({"channels": "alone"}, "channels is 'alone'; it must be mixed or independent"),
+        (
+            {"channels": "independent", "dataset": "weather"},
+            "channels is 'independent', .* not all of them are targets",
+        ),
         ({"protocol": "window", "chunk": 8}, "chunk is 8, which takes the series in one piece"),
         ({"horizon": 0}, "horizon is 0"),
         ({"horizon": 1000}, "horizon is 1000, .* can be 186 at most"),
@@ -315,6 +320,25 @@ def test_bad_settings_leave_no_folder(tmp_path, change, message, unchecked):
     with pytest.raises(InputError, match=message):
         train(dataclasses.replace(SMALL, **{"dataset": "eustock"} | change), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", [{}, {"protocol": "window"}, {"chunk": 7}], ids=str)
+def test_independent_series_are_forecast_from_their_own_past(series, change, assert_close):
+    """And all by one function: series that are exchanged have their forecasts exchanged."""
+    task = dataclasses.replace(SMALL, channels="independent", **change)
+    data = series._replace(targets=(0, 1, 2))
+    model, arrays = task.model(data, jax.random.key(0)), task.arrays(data)
+    assert np.isfinite(loss(task, model, arrays, jax.random.key(1)))
+    assert np.isfinite(validation(task, model, arrays))
+    xs = standardised(data, 105)[0, :40].astype("float32")
+
+    def forecasts(xs):
+        return compiled(model, xs).reshape(40, task.horizon, 3)
+
+    others = np.where(np.arange(4) == 1, 5 - xs, xs)
+    assert_close(forecasts(others)[:, :, [0, 2]], forecasts(xs)[:, :, [0, 2]])
+    assert np.all(forecasts(others)[:, :, 1] != forecasts(xs)[:, :, 1])
+    assert_close(forecasts(xs[:, [1, 2, 0, 3]]), forecasts(xs)[:, :, [1, 2, 0]])
 
 
 @pytest.mark.parametrize("chunk", [7, 1_000])

@@ -12,7 +12,7 @@ import pytest
 from twofold import InputError
 from twofold.layers import Aaren
 from twofold.models import SequenceModel
-from twofold.tasks import Classification, Forecasting
+from twofold.tasks import Classification, Events, Forecasting
 from twofold.tasks.run import train
 from twofold.train import fit, mesh_of, over_batch
 from twofold.train.mesh import over_rows
@@ -120,6 +120,7 @@ TINY = {"width": 8, "depth": 1, "heads": 2, "batch": 4, "steps": 2, "measurement
     [
         (Classification(dataset="BasicMotions", **TINY), (2, 4)),
         (Forecasting(dataset="eustock", context=16, **TINY), (3, 1)),
+        (Events(sequences=10, events=9, **TINY), (2, 2)),
     ],
 )
 def test_tasks_are_trained_over_a_mesh(task, devices):

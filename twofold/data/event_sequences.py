@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..errors import InputError
+from .packing import Packing, first_fit
 from .point_processes import PointProcess
 
 
@@ -40,6 +41,11 @@ class EventSequences(NamedTuple):
     def scored(self) -> Bool[np.ndarray, "sequences time_minus_1"]:
         """Which of the events from the second on are not padding. These are predicted, each from the events before it."""
         return np.arange(1, self.times.shape[1]) < self.lengths[:, None]
+
+    @property
+    def packing(self) -> Packing:
+        """The sequences end to end in rows, each as long as the longest sequence."""
+        return first_fit(self.lengths, self.times.shape[1])
 
 
 class EventSet(NamedTuple):

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..layers.layer import Layer, dtype_of
 from ..scan import linear_scan
 from ..scan.axis import refuse_spread_time
+from .channel_independent import ChannelIndependent
 from .sequence_model import SequenceModel
 
 
@@ -31,7 +32,7 @@ class ForecasterState(NamedTuple):
 class _Known(NamedTuple):
     """What is known after each observation: all that a forecast is made from."""
 
-    features: Float[Array, "time width"]
+    features: Float[Array, "time width *channels"]
     deviation: Float[Array, "time variates"]
     together: Float[Array, "recent+time variates"]
     """The observations that the state remembered, and then the new ones."""
@@ -53,7 +54,7 @@ class Forecaster(Layer[ForecasterState]):
     of the future is used.
     """
 
-    model: SequenceModel
+    model: SequenceModel | ChannelIndependent
     seasonality: Float[Array, " horizon"]
     """Its sigmoid is the share of the value one season before in the naive forecast. The last value has the rest."""
     variates: int = eqx.field(static=True)
@@ -67,7 +68,7 @@ class Forecaster(Layer[ForecasterState]):
 
     def __init__(
         self,
-        model: SequenceModel,
+        model: SequenceModel | ChannelIndependent,
         *,
         variates: int,
         targets: tuple[int, ...],
@@ -149,7 +150,7 @@ class Forecaster(Layer[ForecasterState]):
 
     def _remembering(self, xs):
         """A state that remembers the observations `xs`, with a model that has read nothing yet."""
-        series = self._tokens(xs, like=self.model.readout.weight)[:, : self.variates]
+        series = self._tokens(xs, like=self.seasonality)[:, : self.variates]
         ages = jnp.arange(self.lags, dtype=series.dtype)[::-1]
         sums = jnp.exp(-ages / self.memory) @ self._summed(series)
         return ForecasterState(series, jnp.int32(self.lags), sums, self.model.init_state())
@@ -160,7 +161,7 @@ class Forecaster(Layer[ForecasterState]):
 
     def _known(self, state, xs, resets):
         """The state after `xs`, and what is known after each of them."""
-        xs = self._tokens(xs, like=self.model.readout.weight)
+        xs = self._tokens(xs, like=self.seasonality)
         self._check(state, resets, len(xs))
         series, covariates = xs[:, : self.variates], xs[:, self.variates :]
         seen = self._seen(state, resets, len(xs))

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..report.claims import Claim, claims_table
 from ..report.tables import as_markdown, console_table, missed
 from ..tasks.students.ways import AdamW
-from .attention_as_rnn import clock, efficiency, long, positions, scale, whole
+from .attention_as_rnn import clock, efficiency, literature, long, positions, scale, whole
 from .attention_as_rnn.comparison import Cell as Compared
 from .attention_as_rnn.loop_clock import Clocked
 from .attention_as_rnn.training_cost import StepCost
@@ -38,6 +38,14 @@ class Result(NamedTuple):
     """The page that says more, from the folder of the report."""
     pictures: tuple[str, ...] = ()
     """Their paths beside the file."""
+    command: str | None = None
+    """What makes the file, if no run may have made it yet."""
+
+    def unmeasured(self, folder: Path) -> str | None:
+        """What is said in place of tables, if there is no file yet."""
+        if self.command is None or (folder / self.file).exists():
+            return None
+        return f"Not measured yet. `{self.command}` makes these figures."
 
 
 def _figure2(results: Figured) -> list[Table]:
@@ -153,6 +161,20 @@ RESULTS: dict[str, dict[str, Result]] = {
         "figure5": Result("Figure 5", "figure5/figure5.json", _claims, "sizes.md", ("figure5.png",)),
     },
     PAPER_B: {
+        "literature": Result(
+            "Data sets of paper B, by the protocol of the literature",
+            "literature/settings.json",
+            lambda r: literature.tables([Compared(**cell) for cell in r["cells"]]),
+            "tasks.md",
+            command="twofold reproduce literature",
+        ),
+        "control": Result(
+            "Policies of robots (paper B's table 1)",
+            "control/settings.json",
+            _settings,
+            "tasks.md",
+            command="twofold reproduce control",
+        ),
         "settings": Result("Forecasting, events, classification", "settings/settings.json", _settings, "tasks.md"),
         "efficiency": Result(
             "Memory and time of a stream",
@@ -187,15 +209,6 @@ RESULTS: dict[str, dict[str, Result]] = {
 }
 
 
-NOT_MEASURED = {
-    PAPER_B: {
-        "Policies of robots (paper B's table 1)": "twofold reproduce control",
-        "Data sets of paper B, by the protocol of the literature": "twofold reproduce literature",
-    },
-}
-"""What no committed run has measured yet, and the command that would."""
-
-
 def read(folder: Path, result: Result) -> Figured:
     """Read the file of a result. **Raises:** `InputError` as `read_figures` does."""
     return read_figures(folder / result.file)
@@ -226,15 +239,16 @@ def page(folder: Path, to_results: str) -> str:
     for paper, results in RESULTS.items():
         sections.append(f"## {paper}")
         for result in results.values():
+            if unmeasured := result.unmeasured(folder):
+                sections += [f"### {result.title}", unmeasured]
+                misses.append(f"| {result.title} | not measured yet | `{result.command}` |")
+                continue
             found = read(folder, result)
             tables = result.tables(found)
             sections += [f"### {result.title}", *_section(result, found, tables, to_results)]
             rows = [row for table in tables for row in missed(table)]
             anchor = re.sub(r"[^\w\- ]", "", result.title.lower()).replace(" ", "-")
             misses += [f"| [{result.title}](#{anchor}) | {what} | {told} |" for what, told in rows]
-        for title, command in NOT_MEASURED.get(paper, {}).items():
-            sections += [f"### {title}", f"Not measured yet. `{command}` makes these figures."]
-            misses += [f"| {title} | not measured yet | `{command}` |"]
     told = "\n".join(["| | missed, or not confirmed | |", "|---|---|---|", *misses])
     return "\n\n".join([HEAD, "## What is missed", told, *sections]) + "\n"
 
@@ -278,7 +292,8 @@ def filled(text: str, folder: Path) -> str:
         begin, name, end = found.groups()
         if name not in by_name:
             raise InputError(f"there is no result {name!r}; the results are {', '.join(by_name)}")
-        shown = by_name[name].tables(read(folder, by_name[name]))
-        return begin + "\n" + "\n\n".join(map(as_markdown, shown)) + "\n\n" + end
+        result = by_name[name]
+        shown = result.unmeasured(folder) or "\n\n".join(map(as_markdown, result.tables(read(folder, result))))
+        return f"{begin}\n{shown}\n\n{end}"
 
     return MARKED.sub(tables, text)

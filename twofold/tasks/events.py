@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Bool, Float, Scalar
 
 from ..data.event_files import files_of, load_events
 from ..data.event_sequences import EventSequences, EventSet
@@ -37,15 +37,15 @@ PROCESSES: dict[str, PointProcess] = {
 
 
 class Batch(eqx.Module):
-    """Sequences of events, in the unit of time that training uses."""
+    """Rows of sequences of events, end to end, in the unit of time that training uses."""
 
-    tokens: Float[Array, "sequences time 2"]
-    elapsed: Float[Array, "sequences time_minus_1"]
-    """The time since the event before, for the events 2..n."""
-    marks: Array
-    """The marks of the events 2..n, `(sequences, time - 1)`."""
-    scored: Array
-    """Which of the events 2..n are not padding, `(sequences, time - 1)`."""
+    tokens: Float[Array, "rows time 2"]
+    resets: Bool[Array, "rows time"]
+    """Where a sequence begins."""
+    scored: Bool[Array, "rows time_minus_1"]
+    """Which tokens, from the second of a row on, are events 2..n of their sequence."""
+    sequences: int = eqx.field(static=True)
+    """How many sequences there are in all rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Events(Task[EventSet]):
     After every event, the model gives a density for the time to the next event, and probabilities for its mark. The density is
     a mixture of log-normals (Shchur et al. 2020). The events 2..n of each sequence are scored, in nats per event. Times and
     densities are in the unit of the data; in metrics, they are in another `unit` if one is given. Training uses a unit of its
-    own, in which the geometric mean of the gaps in the training part is 1.
+    own, in which the geometric mean of the gaps in the training part is 1. It reads sequences that are packed end to end in rows
+    as long as the longest one.
 
     The model takes the next mark to be independent of the next time, given the past. In true processes they depend on each
     other. So the best model of this form loses their mutual information, which is 0.007 nats per event for hawkes and 0.009
@@ -83,6 +84,7 @@ class Events(Task[EventSet]):
     """The number of log-normals in the mixture."""
     width: int = 32
     batch: int = 32
+    """Each step uses about this many sequences."""
     learning_rate: float = 3e-3
 
     name = "events"
@@ -148,15 +150,16 @@ class Events(Task[EventSet]):
         return EventModel(inner, marks=marks, periods=periods)
 
     def loss(self, model, arrays, key):
-        """The mean negative log likelihood of the scored events in a random batch of sequences."""
+        """The mean negative log likelihood of the scored events in random rows, which have about `batch` sequences."""
         train = arrays["train"]
-        chosen = jax.random.randint(key, (self.batch,), 0, len(train.tokens))
+        rows = max(1, round(self.batch * len(train.tokens) / train.sequences))
+        chosen = jax.random.randint(key, (rows,), 0, len(train.tokens))
         batch = jax.tree.map(lambda x: x[chosen], train)
-        return _mean_nll(over_batch(self.chunked(model), batch.tokens), batch, model.marks)
+        return _mean_nll(over_batch(self.chunked(model), batch.tokens, batch.resets), batch, model.marks)
 
     def validation(self, model, arrays):
         part = arrays["validation"]
-        return _mean_nll(_outputs(model, part.tokens), part, model.marks)
+        return _mean_nll(_outputs(model, part.tokens, part.resets), part, model.marks)
 
     def deployed(self, model, data):
         gap = _typical_gap(data.train)
@@ -175,9 +178,9 @@ class Events(Task[EventSet]):
         before the time is known: no model of this form does better, except by chance. RMSE and accuracy in both rows belong
         to the best possible forecasts.
         """
-        part = data.test
-        predicted = next_event(_outputs(model, jnp.asarray(part.tokens))[:, :-1], len(data.marks))
-        table = {"test": _metrics(part, predicted)}
+        part, packed = data.test, _batch(data.test, 1.0)
+        outputs = part.packing.unpacked(np.asarray(_outputs(model, packed.tokens, packed.resets)))
+        table = {"test": _metrics(part, next_event(jnp.asarray(outputs[:, :-1]), len(data.marks)))}
         if data.process is not None:
             table |= _of_truth(part, data.process)
         table |= {"homogeneous": _metrics(part, _homogeneous(data))}
@@ -205,18 +208,23 @@ def _typical_gap(part: EventSequences) -> float:
 
 
 def _batch(part: EventSequences, gap: float) -> Batch:
-    tokens = jnp.asarray(part.tokens / np.array([gap, 1], np.float32))
-    return Batch(tokens, tokens[:, 1:, 0], jnp.asarray(part.marks[:, 1:]), jnp.asarray(part.scored))
+    packing, event = part.packing, np.broadcast_to(np.arange(part.times.shape[1]), part.times.shape)
+    each = part.tokens / np.array([gap, 1], np.float32), event == 0, event > 0
+    tokens, resets, scored = (jnp.asarray(packing.packed(x)) for x in each)
+    return Batch(tokens, resets, scored[:, 1:], len(part.lengths))
 
 
 @eqx.filter_jit
-def _outputs(model: Layer, tokens: Float[Array, "sequences time 2"]) -> Float[Array, "sequences time out"]:
-    """The outputs of the model, computed for a few sequences at a time to save memory."""
-    return lax.map(model, tokens, batch_size=64)
+def _outputs(
+    model: Layer, tokens: Float[Array, "rows time 2"], resets: Bool[Array, "rows time"]
+) -> Float[Array, "rows time out"]:
+    """The outputs of the model, computed for a few rows at a time to save memory."""
+    return lax.map(lambda row: model(row[0], resets=row[1]), (tokens, resets), batch_size=64)
 
 
-def _mean_nll(outputs: Float[Array, "sequences time out"], batch: Batch, marks: int) -> Scalar:
-    of_time, of_mark = _log_likelihoods(next_event(outputs[:, :-1], marks), batch.elapsed, batch.marks)
+def _mean_nll(outputs: Float[Array, "rows time out"], batch: Batch, marks: int) -> Scalar:
+    elapsed, came = batch.tokens[:, 1:, 0], batch.tokens[:, 1:, 1].astype(int)
+    of_time, of_mark = _log_likelihoods(next_event(outputs[:, :-1], marks), elapsed, came)
     return -jnp.sum(jnp.where(batch.scored, of_time + of_mark, 0)) / jnp.sum(batch.scored)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..data.observations import Series
 from ..errors import InputError
 from ..layers import Rescaled
-from ..models import Forecaster
+from ..models import ChannelIndependent, Forecaster
 from ..train.mesh import over_rows
 from .matched import matched_model
 from .task import Metrics, Task
@@ -52,6 +52,10 @@ class Forecasting(Task[Series]):
     `context` observations, which are normalised by their own mean and deviation, and the loss is the squared error. "stream"
     also knows the observations of a patch or a season before these. Its normalisation is the one of `memory`, and its
     loss is the absolute error."""
+    channels: Literal["mixed", "independent"] = "mixed"
+    """What a token has. "mixed": the patches of all series. "independent": the patch of one series. Each series is then
+    forecast from its own past alone, with the same weights (channel-independence, Nie et al. 2023). All series must be
+    targets."""
     horizon: int = 96
     """This many values are forecast."""
     context: int = 96
@@ -87,7 +91,11 @@ class Forecasting(Task[Series]):
             raise InputError(f"memory is {self.memory}; it must be a positive number of observations")
         if self.target is not None and self.csv is None:
             raise InputError(f"target is {self.target!r}, which is for --csv; the data sets have targets of their own")
-        for name, known in (("split", ("70/10/20", "ett")), ("protocol", ("stream", "window"))):
+        for name, known in (
+            ("split", ("70/10/20", "ett")),
+            ("protocol", ("stream", "window")),
+            ("channels", ("mixed", "independent")),
+        ):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}; it must be {known[0]} or {known[1]}")
         if not self.header and self.csv is None:
@@ -118,6 +126,11 @@ class Forecasting(Task[Series]):
         else:
             raise InputError(
                 f"unknown dataset {self.dataset!r}; it must be one of {', '.join(series.SHIPPED)}, or give a file with --csv"
+            )
+        if self.channels == "independent" and data.targets != tuple(range(data.variates)):
+            raise InputError(
+                f"channels is 'independent', which forecasts every series; {data.name} has {data.variates} series, and not all"
+                " of them are targets"
             )
         self.check_length(data)
         return data
@@ -184,9 +197,11 @@ class Forecasting(Task[Series]):
         }
 
     def model(self, data: Series, key: PRNGKeyArray) -> Forecaster:
+        alone = self.channels == "independent"
+        covariates = data.values.shape[2] - data.variates
         inner = matched_model(
-            self.patch * data.variates + data.values.shape[2] - data.variates,
-            self.horizon * len(data.targets),
+            self.patch * (1 if alone else data.variates) + covariates,
+            self.horizon * (1 if alone else len(data.targets)),
             mixer=self.mixer,
             width=self.width,
             depth=self.depth,
@@ -195,7 +210,7 @@ class Forecasting(Task[Series]):
             key=key,
         )
         return Forecaster(
-            inner,
+            ChannelIndependent(inner, channels=data.variates, covariates=covariates) if alone else inner,
             variates=data.variates,
             targets=data.targets,
             horizon=self.horizon,
@@ -238,7 +253,11 @@ class Forecasting(Task[Series]):
 
     def _errors_in_one_piece(self, model, series, places, lookback):
         """The errors of forecasts along whole series. The mixer reads each from its beginning, chunk by chunk."""
-        chunked = eqx.tree_at(lambda m: m.model.stack, model, self.chunked(model.model.stack))
+
+        def stack(model):
+            return (model.model if self.channels == "mixed" else model.model.inner).stack
+
+        chunked = eqx.tree_at(stack, model, self.chunked(stack(model)))
         times = np.arange(lookback - 1, series.shape[1] - self.horizon, self.EVERY) - model.lags
         return self._errors(chunked, series, places, np.zeros(len(places), int), times, series.shape[1])
 

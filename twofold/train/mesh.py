@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from ..errors import InputError
 from ..layers import Layer
@@ -41,18 +41,27 @@ def mesh_of(data_devices: int = 1, time_devices: int = 1) -> Mesh | None:
     return Mesh(np.array(there[:needed]).reshape(*sizes.values()), tuple(sizes)) if sizes else None
 
 
-def over_batch(model: Layer, xs: Shaped[Array, "sequences time *features"]) -> Float[Array, "sequences time out"]:
+def over_batch(
+    model: Layer,
+    xs: Shaped[Array, "sequences time *features"],
+    resets: Bool[Array, "sequences time"] | None = None,
+) -> Float[Array, "sequences time out"]:
     """The outputs of `model` for a batch of sequences `xs`, from fresh states, as `jax.vmap` gives them.
+
+    Where `resets` is true, a token is the first of a new sequence.
 
     Where `fit` trains over a mesh, each device computes a part of the sequences and of the time. The batch is padded with
     zeros so that all parts are equal. The model is causal, so padding at the end changes no output before it.
     """
     mesh = jax.sharding.get_abstract_mesh()
     axes = [axis if axis in mesh.axis_names else None for axis in (DATA, TIME)]
+
+    def each(model, rows):
+        return jax.vmap(lambda xs, resets: model(xs, resets=resets))(*rows)
+
     if not any(axes):
-        return jax.vmap(model)(xs)
-    ys = _in_parts(lambda model, xs: jax.vmap(model)(xs), axes, model, xs)
-    return ys[:, : xs.shape[1]]
+        return each(model, (xs, resets))
+    return _in_parts(each, axes, model, (xs, resets))[:, : xs.shape[1]]
 
 
 def over_rows(f: Callable[[Any, Any], Array], shared: PyTree, rows: PyTree[Array]) -> Shaped[Array, "rows ..."]:

@@ -80,9 +80,9 @@ def test_each_mixer_has_its_own_choice_and_horizons_share_it(tmp_path, threads, 
     task = forecasting(tmp_path, 0)
     tried = losses(lambda task: task.width if task.mixer == AAREN else 1 / task.width)
     tasks = [dataclasses.replace(task, horizon=horizon) for horizon in (6, 4)]
-    models, record = tuned(tasks, MIXERS, TWO, out=tmp_path, where=threads, progress=False)
-    assert {(one.mixer, one.learning_rate, one.width, one.horizon) for one in tried} == {
-        (mixer, point["learning_rate"], point["width"], 4) for mixer in MIXERS for point in TWO
+    models, record = tuned(tasks, MIXERS, TWO, seed=2, out=tmp_path, where=threads, progress=False)
+    assert {(one.mixer, one.learning_rate, one.width, one.horizon, one.seed) for one in tried} == {
+        (mixer, point["learning_rate"], point["width"], 4, 2) for mixer in MIXERS for point in TWO
     }
     points = dict(zip(MIXERS, TWO, strict=True))
     assert models == [dataclasses.replace(task, mixer=mixer, **points[mixer]) for task in tasks for mixer in MIXERS]
@@ -90,14 +90,16 @@ def test_each_mixer_has_its_own_choice_and_horizons_share_it(tmp_path, threads, 
         {"task": "forecasting", "data": "some-4", "mixer": mixer, "losses": found, "chosen": points[mixer]}
         for mixer, found in zip(MIXERS, ([4, 8], [1 / 4, 1 / 8]), strict=True)
     ]
-    again = tuned(tasks, MIXERS, TWO, out=tmp_path, where=NOBODY, progress=False)  # all is kept, so nobody is needed
+    again = tuned(
+        tasks, MIXERS, TWO, seed=2, out=tmp_path, where=NOBODY, progress=False
+    )  # all is kept, so nobody is needed
     assert again == (models, record)
 
 
 def test_what_diverged_is_not_chosen_unless_all_did(tmp_path, threads, losses):
     task = classification(tmp_path, 0)
     losses(lambda task: 5.0 if (task.mixer, task.width) == (AAREN, 8) else diverging(task))
-    models, record = tuned([task], MIXERS, TWO, out=tmp_path, where=threads, progress=False)
+    models, record = tuned([task], MIXERS, TWO, seed=2, out=tmp_path, where=threads, progress=False)
     assert [one["losses"] for one in record["choices"]] == [[None, 5.0], [None, None]]
     assert [model.width for model in models] == [8, 4]
 
@@ -105,7 +107,7 @@ def test_what_diverged_is_not_chosen_unless_all_did(tmp_path, threads, losses):
 def test_other_data_are_tuned_anew(tmp_path, threads, losses):
     tried = losses(lambda task: 1.0)
     for change in (0, 1):
-        tuned([forecasting(tmp_path, change)], [AAREN], TWO, out=tmp_path, where=threads, progress=False)
+        tuned([forecasting(tmp_path, change)], [AAREN], TWO, seed=2, out=tmp_path, where=threads, progress=False)
         assert len(tried) == len(TWO) * (1 + change)
 
 
@@ -121,7 +123,9 @@ def test_tables_and_results_have_the_choices_and_no_folder(tmp_path, threads, lo
 
     monkeypatch.setattr(comparison, "train", train)
     losses(lambda task: task.width if task.mixer == AAREN else -task.width)
-    models, record = tuned([classification(tmp_path, 0)], MIXERS, TWO, out=tmp_path, where=threads, progress=False)
+    models, record = tuned(
+        [classification(tmp_path, 0)], MIXERS, TWO, seed=2, out=tmp_path, where=threads, progress=False
+    )
     out, shown = tmp_path / "out", ("width", "learning_rate")
     cells = reproduce(
         [], others=models, seeds=2, shown=shown, notes={"tuning": record}, out=out, where=threads, progress=False

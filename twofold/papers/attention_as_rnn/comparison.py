@@ -22,6 +22,7 @@ from ...tasks.run import train
 from ...tasks.task import Task
 from ...train.sweep import Cell as SweepCell
 from ...train.sweep import Workers, sweep
+from .published import published_for
 
 AAREN, TRANSFORMER = "aaren", "softmax-attention"
 
@@ -182,7 +183,10 @@ def verdict_of(
 
 
 def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a task's table: mean and deviation over the seeds of each mixer, then what to compare with."""
+    """Headings and rows of a task's table: mean and deviation over the seeds of each mixer, then what to compare with.
+
+    Published figures come last.
+    """
     finished = [cell for cell in cells if cell.metrics]
     compared = next(table for table in finished[0].metrics if table) if finished else {}
     metrics = list(compared["test"]) if finished else list(task.headline)
@@ -193,13 +197,13 @@ def rows(task: Task, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]
         shown = [_spread(cell.values(m)) for m in metrics] if cell.metrics else ["diverged"] * len(metrics)
         chosen = [f"{cell.settings[name]:g}" for name in settings]
         lines.append([cell.mixer, *shown, *chosen, f"{cell.parameters:,}", f"{cell.seconds:.0f} s"])
-    others = [row for row in compared if row not in ("test", "train") and not row.startswith("test, ")]
-    return headings, lines + [figures_row(row, compared[row], headings) for row in others]
-
-
-def figures_row(name: str, figures: Mapping[str, float], headings: Sequence[str]) -> list[str]:
-    """The row of a table for something that was not trained here."""
-    return [name, *(f"{figures[heading]:.4g}" if heading in figures else "" for heading in headings[1:])]
+    others = {
+        name: row for name, row in compared.items() if name not in ("test", "train") and not name.startswith("test, ")
+    }
+    others |= {f"{each.model} ({each.source})": each.metrics for each in published_for(task.data_name)}
+    for name, figures in others.items():
+        lines.append([name, *(f"{figures[heading]:.4g}" if heading in figures else "" for heading in headings[1:])])
+    return headings, lines
 
 
 def _spread(values: np.ndarray) -> str:
@@ -210,21 +214,23 @@ def _spread(values: np.ndarray) -> str:
     return f"{shown} ({diverged} of {len(values)} diverged)" if diverged else shown
 
 
-def _verdicts(task: Task, cells: Sequence[Cell]) -> str:
+def _remarks(task: Task, cells: Sequence[Cell]) -> str:
+    """The verdicts, and what differs from published figures."""
     told = [f"{metric}: {verdict_of(cells, metric, better)}" for metric, better in task.headline.items()]
-    return "Aaren against the Transformer, paired by seed: " + ", ".join(told) + "."
+    verdicts = "Aaren against the Transformer, paired by seed: " + ", ".join(told) + "."
+    return "\n\n".join([verdicts, *(f"{each.model}: {each.differs}" for each in published_for(task.data_name))])
 
 
 def table(task: Task, cells: Sequence[Cell]) -> Table:
     """A task's table for the console."""
     cells = cells_of(task, cells)
-    return console_table(*rows(task, cells), title=f"{task.name}: {task.data_name}", caption=_verdicts(task, cells))
+    return console_table(*rows(task, cells), title=f"{task.name}: {task.data_name}", caption=_remarks(task, cells))
 
 
 def markdown(task: Task, cells: Sequence[Cell]) -> str:
-    """A task's table in Markdown, with a heading and the verdicts."""
+    """A task's table in Markdown, with a heading, the verdicts, and what differs from published figures."""
     cells = cells_of(task, cells)
-    return "\n\n".join([f"### {task.data_name}", markdown_table(*rows(task, cells)), _verdicts(task, cells) + "\n"])
+    return "\n\n".join([f"### {task.data_name}", markdown_table(*rows(task, cells)), _remarks(task, cells) + "\n"])
 
 
 @dataclasses.dataclass

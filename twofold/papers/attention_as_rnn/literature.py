@@ -1,11 +1,11 @@
 """The mixers on data of paper B itself, by the protocol of the literature, beside published figures."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -15,58 +15,17 @@ from ...report.tables import console_table
 from ...tasks.classification import Classification
 from ...tasks.events import Events
 from ...tasks.forecasting import HORIZONS, Forecasting
+from ...tasks.run import TASKS
 from ...tasks.task import Task
 from ...train.sweep import Workers
-from .comparison import AAREN, TRANSFORMER, Cell, cells_of, check_seeds, figures_row, reproduce, rows
+from .comparison import AAREN, TRANSFORMER, Cell, check_seeds, reproduce, table
+from .published import PUBLISHED, UNIT, Published, published_for
 from .tuning import GRID, tuned
 
-UNIT = 1e5
-"""The unit of time of StackOverflow, in seconds. It is that of Du et al. 2016, whose code multiplies the times by 1e-5."""
-
-
-class Published(NamedTuple):
-    """Figures of one model on one data set, as they were published."""
-
-    data: str
-    model: str
-    metrics: dict[str, float]
-    source: str
-
-
-def _by_horizon(model: str, source: str, **figures: tuple[tuple[float, float], ...]) -> list[Published]:
-    return [
-        Published(f"{data}-{horizon}", model, {"MSE": mse, "MAE": mae}, source)
-        for data, each in figures.items()
-        for horizon, (mse, mae) in zip(HORIZONS, each, strict=True)
-    ]
-
-
-LOOKBACK_96 = "Liu et al. 2024, iTransformer, from 96 values"
-PUBLISHED = [
-    Published("ETTh1-336", "Aaren", {"MSE": 0.65, "MAE": 0.55}, "Feng et al. 2024, Attention as an RNN"),
-    *_by_horizon(
-        "PatchTST",
-        LOOKBACK_96,
-        ETTh1=((0.414, 0.419), (0.460, 0.445), (0.501, 0.466), (0.500, 0.488)),
-        ETTh2=((0.302, 0.348), (0.388, 0.400), (0.426, 0.433), (0.431, 0.446)),
-        exchange_rate=((0.088, 0.205), (0.176, 0.299), (0.301, 0.397), (0.901, 0.714)),
-    ),
-    *_by_horizon(
-        "DLinear",
-        LOOKBACK_96,
-        ETTh1=((0.386, 0.400), (0.437, 0.432), (0.481, 0.459), (0.519, 0.516)),
-        ETTh2=((0.333, 0.387), (0.477, 0.476), (0.594, 0.541), (0.831, 0.657)),
-        exchange_rate=((0.088, 0.218), (0.176, 0.315), (0.313, 0.427), (0.839, 0.695)),
-    ),
-    Published("stackoverflow", "THP", {"RMSE": 4.99}, "Zuo et al. 2020, in a unit that is not stated"),
-    Published(
-        "stackoverflow",
-        "GRU, log-normal mixture",
-        {"NLL of time": 14.4 - math.log(UNIT)},
-        "Shchur et al. 2020, 14.4 if its unit is the second",
-    ),
-]
-"""What was published for these data."""
+WHOLE: dict[str, Any] = {"measurements": 20, "patience": 20}
+"""Training takes all steps, since the validation loss falls again at the end, where the learning rate does."""
+WINDOW: dict[str, Any] = {"protocol": "window", "channels": "independent", "batch": 8} | WHOLE
+"""How series are forecast. Each window of a batch has 7 or 8 sequences, one for each series."""
 
 
 def tasks_in(folder: Path) -> list[Task]:
@@ -77,17 +36,17 @@ def tasks_in(folder: Path) -> list[Task]:
     found: list[Task] = []
     for name in ("ETTh1", "ETTh2"):
         if (folder / f"{name}.csv").exists():
-            window = Forecasting(csv=folder / f"{name}.csv", split="ett", protocol="window", batch=32)
+            window = Forecasting(csv=folder / f"{name}.csv", split="ett", **WINDOW)
             found += [dataclasses.replace(window, horizon=horizon) for horizon in HORIZONS]
     rates = folder / "exchange_rate.txt.gz"
     if rates.exists():
-        window = Forecasting(csv=rates, header=False, protocol="window", batch=32)
+        window = Forecasting(csv=rates, header=False, **WINDOW)
         found += [dataclasses.replace(window, horizon=horizon) for horizon in HORIZONS]
     if (folder / "stackoverflow").is_dir():
-        found.append(Events(dataset=str(folder / "stackoverflow"), unit=UNIT, steps=600, measurements=20))
+        found.append(Events(dataset=str(folder / "stackoverflow"), unit=UNIT, steps=600, **WHOLE))
     if (folder / "Handwriting_TRAIN.ts").exists():
         handwriting = str(folder / "Handwriting")
-        found.append(Classification(dataset=handwriting, width=32, steps=800, batch=16, measurements=20))
+        found.append(Classification(dataset=handwriting, width=32, steps=800, batch=16, **WHOLE))
     if not found:
         raise InputError(
             f"{folder} has none of the data sets: ETTh1.csv, ETTh2.csv, exchange_rate.txt.gz, the folder stackoverflow, and"
@@ -96,15 +55,50 @@ def tasks_in(folder: Path) -> list[Task]:
     return found
 
 
-def table(task: Task, cells: Sequence[Cell]) -> Table:
-    """The models of a task, what they are compared with, and the published figures with their sources."""
-    headings, lines = rows(task, cells_of(task, cells))
-    lines += [
-        figures_row(f"{each.model}, published ({each.source})", each.metrics, headings)
-        for each in PUBLISHED
-        if each.data == task.data_name
+def tables(cells: Sequence[Cell]) -> list[Table]:
+    """Our figures, means over seeds, beside the published ones for the same data, and then what differs from these."""
+    compared = [
+        _row(data, metric, [cell for cell in cells if cell.data == data and cell.metrics], more_is_better)
+        for data, task in {cell.data: TASKS[cell.task] for cell in cells}.items()
+        for metric, more_is_better in _metrics(data, task).items()
     ]
-    return console_table(headings, lines, title=f"{task.name}: {task.data_name}")
+    models = {each.model: each for each in PUBLISHED}.values()
+    sources = [(each.model, each.source, each.differs) for each in models]
+    return [
+        console_table(
+            ("", "metric", "Aaren", "Transformer", "best mixer", "published", "Aaren is"),
+            compared,
+            left=("metric", "best mixer", "published", "Aaren is"),
+            caption="Means over seeds. Each figure of Aaren is compared with the published one beside it.",
+        ),
+        console_table(("published", "source", "what differs"), sources, left=("source", "what differs")),
+    ]
+
+
+def _metrics(data: str, task: type[Task]) -> dict[str, bool]:
+    """The metrics that are shown, and whether more is better."""
+    return task.headline | {metric: False for each in published_for(data) for metric in each.metrics}
+
+
+def _row(data: str, metric: str, cells: Sequence[Cell], more_is_better: bool) -> tuple[str, ...]:
+    means = {cell.mixer: float(np.nanmean(cell.values(metric))) for cell in cells}
+    best = (max if more_is_better else min)(means, key=lambda mixer: means[mixer], default=None)
+    published = [each for each in published_for(data) if metric in each.metrics]
+    return (
+        *(data, metric),
+        *(f"{means[mixer]:.3f}" if mixer in means else "none" for mixer in (AAREN, TRANSFORMER)),
+        "none" if best is None else f"{best} {means[best]:.3f}",
+        "\n".join(f"{each.model} {each.metrics[metric]:.3f}" for each in published),
+        "\n".join(_verdict(means.get(AAREN), each, metric) for each in published),
+    )
+
+
+def _verdict(ours: float | None, published: Published, metric: str) -> str:
+    """What Aaren is, to the three digits that are published. Less is better in all metrics that are published here."""
+    if ours is None or not published.judged:
+        return "not compared"
+    gap = round(ours, 3) - published.metrics[metric]
+    return "equal" if abs(gap) < 5e-4 else "[green]better[/green]" if gap < 0 else "[red]worse[/red]"
 
 
 @dataclasses.dataclass
@@ -139,9 +133,13 @@ class Command(Workers):
             tasks = [dataclasses.replace(task, steps=60, measurements=2) for task in short]
         mixers = (AAREN, TRANSFORMER) if self.quick else tuple(MIXERS)
         grid = GRID[:2] if self.quick else GRID
-        models, tuning = tuned(tasks, mixers, grid, out=out, where=self)
+        models, tuning = tuned(
+            tasks, mixers, grid, seed=self.seeds, out=out, where=self
+        )  # those trained are 0 to seeds - 1
         shown, notes = ("width", "learning_rate"), {"tuning": tuning}
         cells = reproduce([], others=models, seeds=self.seeds, shown=shown, notes=notes, out=out, where=self)
         for task in tasks:
             console.print(table(task, cells))
+        for shown_table in tables(cells):
+            console.print(shown_table)
         console.print(f"All figures are in {out / 'settings.json'}, and the tables are in {out / 'settings.md'}.")

@@ -25,8 +25,8 @@ class Tuned(NamedTuple):
     models: list[Task]
     """Every task with every mixer, and with the settings that were chosen."""
     record: dict[str, Any]
-    """The grid; and for each data set and mixer, the validation loss of each point of the grid (None if training diverged or
-    failed) and the point that was chosen."""
+    """The grid and the seed; and for each data set and mixer, the validation loss of each point of the grid (None if training
+    diverged or failed) and the point that was chosen."""
 
 
 def tuned(
@@ -34,11 +34,14 @@ def tuned(
     mixers: Sequence[str],
     grid: Sequence[Point] = GRID,
     *,
+    seed: int,
     out: Path | str,
     where: Workers = Workers(),  # noqa: B008
     progress: bool = True,
 ) -> Tuned:
     """Train every mixer on every task at each point of the grid, with one seed, and choose the smallest validation loss.
+
+    `seed` should not be one that the chosen models are trained with, so that no choice is made by their own luck.
 
     Nothing is measured on the test part. Forecasters are tuned at the shortest horizon of `tasks`, and the choice is used for
     all horizons. Each point is kept in the folder `out`/tuning once it is done, so a run that was stopped is continued. A
@@ -48,10 +51,12 @@ def tuned(
     """
     models = [dataclasses.replace(task, mixer=mixer) for task in tasks for mixer in mixers]
     shortest = min((task.horizon for task in tasks if isinstance(task, Forecasting)), default=0)
-    tuned_on = {
-        model: dataclasses.replace(model, horizon=shortest) if isinstance(model, Forecasting) else model
-        for model in models
-    }
+
+    def tried(model: Task) -> Task:
+        model = dataclasses.replace(model, horizon=shortest) if isinstance(model, Forecasting) else model
+        return dataclasses.replace(model, seed=seed)
+
+    tuned_on = {model: tried(model) for model in models}
     trials = list(dict.fromkeys(tuned_on.values()))
     losses = iter(
         sweep([_cell(trial, point, Path(out)) for trial in trials for point in grid], where, progress=progress)
@@ -64,7 +69,8 @@ def tuned(
         for trial in trials
     ]
     return Tuned(
-        [dataclasses.replace(model, **chosen[tuned_on[model]]) for model in models], {"grid": grid, "choices": choices}
+        [dataclasses.replace(model, **chosen[tuned_on[model]]) for model in models],
+        {"grid": grid, "seed": seed, "choices": choices},
     )
 
 
