@@ -46,7 +46,7 @@ def copy(fitted):
 
 
 def test_the_parameters_are_the_settings_of_the_task():
-    others = ("dataset", "csv", "header", "target", "split", "protocol", "chunk", "seed")
+    others = ("dataset", "csv", "header", "target", "split", "protocol", "channels", "chunk", "seed")
     settings = {field.name: field.default for field in fields(Forecasting) if field.name not in others}
     assert SeriesForecaster().get_params() == settings | {"season": 1, "random_state": None}
 
