@@ -124,8 +124,9 @@ def prune(rnn: GatedRNN, tolerance: float = 1e-3, *, time: int = 32, sequences: 
     tried = [own, pure]
     if (attention := _memories_times_queries(pure, target, tolerance)) is not None:
         tried.append(_eliminate(attention, target, tolerance))
-        if (fewer := _memories_times_queries(tried[-1], target, tolerance, fewest=True)) is not None:
-            tried.append(fewer)
+        for start in (pure, tried[-1]):  # What is needed, and before that with all of the tolerance left.
+            if (fewer := _memories_times_queries(start, target, tolerance, fewest=True)) is not None:
+                tried.append(_eliminate(fewer, target, tolerance))
     results = [_merge_rows(pruning, target, tolerance) for pruning in tried]
     found, removals = min(results, key=lambda pruning: (len(pruning.network.neurons), len(pruning.network.rows)))
     return Pruned(_rebuilt(found, rnn), removals)

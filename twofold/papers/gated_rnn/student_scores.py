@@ -16,7 +16,7 @@ from ...tasks.students.teacher_student import Recipe, imitation_loss, sample_tok
 from ...tasks.students.ways import AdamW, LeastSquares
 from .students import Student, train
 
-PRUNED_TO = {AdamW: 0.03, LeastSquares: 1e-6}
+PRUNED_TO = {AdamW: 1e-3, LeastSquares: 1e-6}
 """The tolerance of `prune` for each way to train. Gradient descent leaves more than rounding in neurons that are not needed;
 fine-tuning restores the loss."""
 TOLERANCES = (1e-4, 1e-3, 1e-2)
