@@ -144,6 +144,9 @@ RESULTS: dict[str, dict[str, Result]] = {
         "table1-fast": Result(
             "Table 1, the fast recipe", "table1/fast/table1.json", lambda r: [table1.table(r)], "students.md"
         ),
+        "table1-fast6": Result(
+            "Table 1, the fast recipe for d = 6", "table1/fast6/table1.json", lambda r: [table1.table(r)], "students.md"
+        ),
         "pruning": Result(
             "What pruning leaves (section 3.2)",
             "table1/paper/table1.json",
