@@ -26,7 +26,7 @@ BAD = GOOD._replace(loss=3 * 4.97e-8, memory=12)
 
 
 def scored(constructed, figures):
-    cuts = [Cut(1e-3, 10, 4, 0, 18, 6.8e-5), Cut(0.03, 10, 4, 0, 13, 0.1)]
+    cuts = [Cut(1e-4, 10, 4, 0, 18, 6.8e-5), Cut(1e-3, 10, 4, 0, 13, 0.1)]
     return Scored(constructed, constructed.network, constructed.network, figures, cuts)
 
 
@@ -54,7 +54,7 @@ def test_table1_is_written(two, tmp_path):
     assert [Figures(**figures) for figures in written["students"]] == [one.figures for one in two]
     assert [[Cut(**cut) for cut in cuts] for cuts in written["pruning"]] == [one.cuts for one in two]
     assert written["recipe"]["steps"] == 1_000_000
-    assert (written["seed"], written["prune_tolerance"], written["seconds"]) == (3, 0.03, 6.0)
+    assert (written["seed"], written["prune_tolerance"], written["seconds"]) == (3, 1e-3, 6.0)
     assert written["curves"] == [{"seconds": [1.0, 3.0], "losses": [0.5, 1e-20]}] * 2
     assert written["provenance"]["versions"].keys() >= {"twofold", "jax", "python"}
 
@@ -79,8 +79,8 @@ def test_another_size_than_the_papers_is_not_judged(two, capsys):
 
 def test_pruning_is_printed_for_every_tolerance(two, capsys):
     text = printed(table1.pruning_table(two[0].cuts, two[0].figures.loss), capsys)
-    assert row(text, "1e-03") == ["10 + 4 + 0", "18", "6.8e-05"]
-    assert row(text, "3e-02") == ["10 + 4 + 0", "13", "1.0e-01"]
+    assert row(text, "1e-04") == ["10 + 4 + 0", "18", "6.8e-05"]
+    assert row(text, "1e-03") == ["10 + 4 + 0", "13", "1.0e-01"]
 
 
 @pytest.mark.parametrize(
