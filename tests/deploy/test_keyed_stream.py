@@ -48,10 +48,11 @@ def model(request):
 def test_answers_are_those_of_a_stream_of_each_key_and_do_not_depend_on_batches(model, assert_close):
     rng = np.random.default_rng(0)
     keys, xs = drawn(model, rng, 90)
-    whole = KeyedStream(model).push(keys, xs)
+    whole, alone = KeyedStream(model).push(keys, xs), Stream(model)
     for key in KEYS:
         own = [i for i in range(len(keys)) if keys[i] == key and type(keys[i]) is type(key)]
-        assert_close(whole[own], np.array([*map(Stream(model).push, xs[own])]).reshape(-1, model.out_size), rtol=1e-5)
+        alone.reset()
+        assert_close(whole[own], np.array([*map(alone.push, xs[own])]).reshape(-1, model.out_size), rtol=1e-5)
     few, cuts = KeyedStream(model, max_keys=3, warm=2), [0, 1, 2, 20, 23, 60, 90]
     parts = [few.push(keys[i:j], xs[i:j]) for i, j in itertools.pairwise(cuts)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)  # to the last bit
@@ -80,24 +81,29 @@ MODEL = make("aaren")
 
 
 @pytest.fixture(scope="module")
-def streams():
-    """They are compiled once: keyed streams of some sizes, and the streams of the reference."""
-    return [KeyedStream(MODEL, max_keys=1), KeyedStream(MODEL, max_keys=3, warm=2)], [Stream(MODEL) for _ in range(5)]
+def keyed():
+    """Two keyed streams for several tests, because each is compiled."""
+    return KeyedStream(MODEL, max_keys=1), KeyedStream(MODEL, max_keys=3, warm=2)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return [Stream(MODEL) for _ in range(5)]
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.data())
-def test_any_order_of_keys_and_any_cuts_give_the_same(streams, data):
+def test_any_order_of_keys_and_any_cuts_give_the_same(keyed, alone, data):
     """The reference is a stream for each key."""
-    keyed, alone = data.draw(st.sampled_from(streams[0])), dict(zip(KEYS[:5], streams[1], strict=True))
-    for stream in (keyed, *alone.values()):
+    together, own = data.draw(st.sampled_from(keyed)), dict(zip(KEYS[:5], alone, strict=True))
+    for stream in (together, *alone):
         stream.reset()
     keys = data.draw(st.lists(st.sampled_from(KEYS[:5]), max_size=40))
     xs, start = np.random.default_rng(0).normal(size=(len(keys), 3)), 0
     while start < len(keys):
         stop = start + data.draw(st.integers(1, 20))
-        ys = keyed.push(keys[start:stop], xs[start:stop])
-        expected = [alone[key].push(x) for key, x in zip(keys[start:stop], xs[start:stop], strict=True)]
+        ys = together.push(keys[start:stop], xs[start:stop])
+        expected = [own[key].push(x) for key, x in zip(keys[start:stop], xs[start:stop], strict=True)]
         np.testing.assert_allclose(ys, expected, rtol=1e-4, atol=1e-5)
         start = stop
 
@@ -113,8 +119,8 @@ def test_any_order_of_keys_and_any_cuts_give_the_same(streams, data):
         ([None], np.zeros((1, 3)), "the key None is of type NoneType"),
     ],
 )
-def test_bad_tokens_and_keys_are_refused_and_change_nothing(keys, xs, message, unchecked):
-    stream = KeyedStream(MODEL)
+def test_bad_tokens_and_keys_are_refused_and_change_nothing(keys, xs, message, keyed, unchecked):
+    stream = keyed[0]
     stream.push(["a"], np.ones((1, 3)))
     before = stream.snapshot()
     with pytest.raises(InputError, match=message):
@@ -193,13 +199,13 @@ def test_another_model_is_refused_or_warmed_up_by_the_last_tokens(kind, tmp_path
     with pytest.raises(InputError, match=r"has states of another model, .* keeps 4 tokens"):
         KeyedStream(retrained, store=store)
     store.close()
-    swapped = KeyedStream(retrained, store=Store(tmp_path / "states"), warm=3)
+    swapped, alone = KeyedStream(retrained, store=Store(tmp_path / "states"), warm=3), Stream(retrained)
     for key in set(keys):
         own = [i for i in range(len(keys)) if keys[i] == key and type(keys[i]) is type(key)]
-        fresh = Stream(retrained)
+        alone.reset()
         for x in xs[own][-4:]:
-            fresh.push(x)
-        assert_close(swapped.push([key], xs[:1])[0], fresh.push(xs[0]), rtol=1e-4)
+            alone.push(x)
+        assert_close(swapped.push([key], xs[:1])[0], alone.push(xs[0]), rtol=1e-4)
 
 
 def test_a_store_without_last_tokens_warms_nothing_up(tmp_path):

@@ -87,7 +87,7 @@ BAD = [
     ("nonsense", "it is not JSON: Expecting value"),
     (b"\xff\xfe{}", "it is not JSON: 'utf-8' codec can't decode"),
     ("[" * 100_000, "it is not JSON: maximum recursion depth exceeded"),
-    ("[1, 2]", r"it is \[1, 2\]; it must be an object with names and values"),
+    ("[1, 2]", "it is [1, 2]; it must be an object with names and values"),
     ('{"key": "a", "time": 1}', "the field 'mark' is missing"),
     ('{"time": 1, "mark": "x"}', "the field 'key' is missing"),
     ('{"key": 1.5, "time": 1, "mark": "x"}', "key is 1.5; a key must be a string or an integer"),
@@ -102,17 +102,16 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("line", "message"), BAD, ids=[message[:30] for _, message in BAD])
-def test_a_bad_line_is_named_and_touches_nothing(line, message, event_run, answered):
-    import re
-
-    good = events(("a", 1, "x"), ("b", 2, "y")).encode()
-    line = line if isinstance(line, bytes) else line.encode()
-    code, answers, err = answered(event_run, good + line + b"\n" + events(("a", 3, "y")).encode(), "--key", "key")
-    _, expected, _ = answered(event_run, good + b"\n" + events(("a", 3, "y")).encode(), "--key", "key", output="clean")
+def test_bad_lines_are_named_and_touch_nothing(event_run, answered):
+    good, rest = events(("a", 1, "x"), ("b", 2, "y")).encode(), events(("a", 3, "y")).encode()
+    bad = [line if isinstance(line, bytes) else line.encode() for line, _ in BAD]
+    code, answers, err = answered(event_run, good + b"\n".join(bad) + b"\n" + rest, "--key", "key")
+    _, expected, _ = answered(event_run, good + b"\n" * len(bad) + rest, "--key", "key", output="clean")
     assert (code, answers) == (0, expected)
-    assert re.search(f"line 3: {message}", err)
-    assert len(err) < 700
+    for number, (_, message) in enumerate(BAD, 3):
+        (told,) = (line for line in err.splitlines() if f"line {number}: " in line)
+        assert message in told
+        assert len(told) < 400
 
 
 def test_a_bad_line_can_end_the_run_and_the_next_run_goes_on_there(event_run, answered, tmp_path):
@@ -139,21 +138,20 @@ def test_a_line_whose_answer_is_not_finite_is_a_bad_line(answered):
     assert (code, "line 1: its numbers are so large" in err) == (2, True)
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("a,1", "it has 2 fields, and the header has 3"),
-        ('"a,1,x', "it is not CSV: unexpected end of data"),
-        ("a,one,x", "time is 'one'; it must be a number"),
-        ("a,1_0,x", "time is '1_0'; it must be a number"),
-        ("a,nan,x", "time is nan; it must be a finite number"),
-        ("a,,x", "time is ''; it must be a number"),
-    ],
-)
-def test_a_bad_row_is_named(row, message, event_run, answered):
-    code, answers, err = answered(event_run, f"\ufeffkey, time,mark\n{row}\n7,2,y\n", "--format", "csv", "--key", "key")
-    assert (code, answers[0]["line"], answers[0]["key"]) == (0, 3, "7")
-    assert f"line 2: {message}" in err
+def test_bad_rows_are_named(event_run, answered):
+    bad = {
+        "a,1": "it has 2 fields, and the header has 3",
+        '"a,1,x': "it is not CSV: unexpected end of data",
+        "a,one,x": "time is 'one'; it must be a number",
+        "a,1_0,x": "time is '1_0'; it must be a number",
+        "a,nan,x": "time is nan; it must be a finite number",
+        "a,,x": "time is ''; it must be a number",
+    }
+    text = "\n".join(["\ufeffkey, time,mark", *bad, "7,2,y\n"])
+    code, answers, err = answered(event_run, text, "--format", "csv", "--key", "key")
+    assert (code, answers[0]["line"], answers[0]["key"]) == (0, len(bad) + 2, "7")
+    for number, message in enumerate(bad.values(), 2):
+        assert f"line {number}: {message}" in err
 
 
 def test_a_header_with_a_name_twice_is_refused(event_run, answered):

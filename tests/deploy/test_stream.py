@@ -14,7 +14,7 @@ from twofold.models import SequenceModel
 from twofold.saving import load_with_state, save_with_state
 
 
-@pytest.fixture(scope="module", params=["aaren", "linear-attention", "lru", "lstm", "softmax-attention"])
+@pytest.fixture(scope="module", params=["aaren", "lru", "softmax-attention"])
 def model(request):
     return SequenceModel(3, 2, width=8, depth=1, mixer=request.param, predicts="sequence", key=jax.random.key(0))
 

@@ -8,7 +8,7 @@ from jax import export
 
 from twofold.layers.mixers import MIXERS
 
-PLATFORMS = [("cpu",), ("cuda",), ("tpu",), ("cpu", "cuda", "tpu")]
+PLATFORMS = [("cuda",), ("tpu",), ("cpu", "cuda", "tpu")]
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ except ConnectionError as error:
 
 
 def start(folder, address="", process=0, killed_at=-1):
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # one device for each
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag]
+    environment = os.environ | {"XLA_FLAGS": " ".join(flags)}  # one device for each
     words = [sys.executable, "-c", PROGRAM, str(folder), address, str(process), str(killed_at)]
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
