@@ -79,7 +79,7 @@ class Control(Task[ControlSet]):
     """This share of the episodes is used for validation."""
     depth: int = 3
     steps: int = 5000
-    batch: int = 32
+    batch: int = 16
     weight_decay: float = 1e-4
     patience: int = 40
 
