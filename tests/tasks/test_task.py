@@ -121,7 +121,8 @@ def test_chunks_change_no_loss(kind, write_control, tmp_path):
     data = task.load()
     model, arrays = task.model(data, jax.random.key(0)), task.arrays(data)
     chunked, whole = (
-        eqx.filter_jit(each.loss)(model, arrays, jax.random.key(1)) for each in (dataclasses.replace(task, chunk=4), task)
+        eqx.filter_jit(each.loss)(model, arrays, jax.random.key(1))
+        for each in (dataclasses.replace(task, chunk=4), task)
     )
     np.testing.assert_allclose(chunked, whole, rtol=1e-5)
     with pytest.raises(InputError, match="chunk is 0; it must be at least 1"):
