@@ -92,8 +92,7 @@ def test_error_bound_is_never_violated(networks, target, kind, dtype):
     assert np.all(errors <= bounds[:, None])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", ["attention", "gated RNN"])
+@pytest.mark.parametrize(("kind", "dtype"), [("attention", "float32"), ("gated RNN", "float64")])
 @pytest.mark.parametrize("target", CONVERSIONS)
 def test_error_on_given_tokens_is_certified(target, kind, dtype):
     """It holds for the outputs, and beside them for steps and for compiled programs, whose rounding is another one."""

@@ -28,8 +28,13 @@ CONVERSIONS = {
 }
 
 
+@jax.jit
+def run(layer, xs):
+    return jax.vmap(layer)(xs)
+
+
 def outputs(layer, xs):
-    return np.asarray(jax.jit(lambda layer, xs: jax.vmap(layer)(xs))(layer, xs), np.float64)
+    return np.asarray(run(layer, xs), np.float64)
 
 
 def difference(a, b):

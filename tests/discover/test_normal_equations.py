@@ -31,7 +31,7 @@ def test_they_are_those_of_the_whole_jacobian(assert_close, n, g, out, time):
     xs, misses = noise.normal(size=(6, time, 3)), noise.normal(size=(6, time, out))
     with jax.enable_x64(True):
         flat, whole = ravel_pytree(tuple(parameters))
-        slopes = jax.jacfwd(lambda flat: outputs(whole(flat), xs).ravel())(flat)
+        slopes = jax.jit(jax.jacfwd(lambda flat: outputs(whole(flat), xs).ravel()))(flat)
     np.testing.assert_array_equal(flat, parameters.flat())
     normal, gradient = normal_equations(parameters, xs, misses)
     assert_close(normal, slopes.T @ slopes, rtol=1e-12)

@@ -13,7 +13,7 @@ from twofold.tasks.classification import Classification, last_outputs
 from twofold.tasks.run import evaluate_run, train
 
 SMALL = Classification(
-    dataset="BasicMotions", width=16, depth=1, steps=150, heads=2, learning_rate=5e-3, measurements=5
+    dataset="BasicMotions", width=8, depth=1, steps=120, batch=8, heads=2, learning_rate=2e-2, measurements=3
 )
 
 

@@ -83,7 +83,7 @@ def test_actions_in_the_loop_are_those_of_prefill(run, assert_close):
     done = rollout(watched, state, PENDULUM, asked=50.0, seeds=[3, 4])
     length = int(done.steps.min())
     both = jnp.asarray(np.stack(tokens, 1)[:, :length])
-    assert_close(jax.vmap(models[0])(both), np.stack(actions, 1)[:, :length], rtol=1e-4)
+    assert_close(jax.jit(jax.vmap(lambda xs: models[0](xs)))(both), np.stack(actions, 1)[:, :length], rtol=1e-4)
     asked, before = both[:, :, 0], both[:, :, -1:]
     assert_close(asked, 50 - np.tile(np.arange(length), (2, 1)).astype(np.float32))  # each step earns 1
     assert_close(before[:, 1:], np.stack(actions, 1)[:, : length - 1])
@@ -115,14 +115,16 @@ def test_windows_end_with_their_episode(dataset):
     part = task.arrays(data)["train"]
     last = int(np.flatnonzero(np.asarray(part.left) == 1)[0])
     starts = jnp.array([last - 2, last])
-    expected = [
-        float(np.mean(((model(part.tokens[i : last + 1]) - part.actions[i : last + 1]) / 3) ** 2)) for i in starts
-    ]
     outputs = jax.jit(jax.vmap(lambda xs: model(xs)))
-    actual = task._error(outputs, part, starts, model)
+    expected = [
+        float(np.mean(((outputs(part.tokens[None, i : last + 1])[0] - part.actions[i : last + 1]) / 3) ** 2))
+        for i in starts
+    ]
+    error = jax.jit(lambda part: task._error(outputs, part, starts, model))
+    actual = error(part)
     assert np.isclose(actual, (3 * expected[0] + expected[1]) / 4, rtol=1e-5)
     spoiled = type(part)(part.tokens.at[last + 1 :].set(1e6), part.actions, part.left, part.starts)
-    assert np.isclose(actual, task._error(outputs, spoiled, starts, model), rtol=1e-6)
+    assert np.isclose(actual, error(spoiled), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("tokens", "context", "capacity"), [("one", 20, 20), ("three", 20, 60), ("one", None, 1000)])

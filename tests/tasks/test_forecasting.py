@@ -102,15 +102,16 @@ def test_every_window_of_the_test_part_counts(series, assert_close):
     alone, streamed = [], []
     for place, last, came in windows(values, series, SMALL.horizon):
         alone.append((forecast(place[last + 1 - lookback : last + 1]), came.ravel()))
+    stream = jax.jit(lambda xs: model.forecasts_at(np.arange(lookback - 1, 34) - model.lags, xs))
     for place in values:
-        made = model.forecasts_at(np.arange(lookback - 1, 34) - model.lags, place[111:145])
+        made = stream(place[111:145])
         streamed += zip(made, [c.ravel() for _, _, c in windows(place[None], series, SMALL.horizon)], strict=True)
     assert len(alone) == len(streamed) == 2 * 26
     assert_close(table["test"], errors(alone), rtol=1e-4)
     assert_close(table["test, one stream"], errors(streamed), rtol=1e-4)
 
 
-@pytest.mark.parametrize("horizon", [1, 3, 4, 9])
+@pytest.mark.parametrize("horizon", [4, 9])  # a season, and two and a part of a third
 def test_naive_forecasts_repeat_the_last_value_and_the_last_season(series, assert_close, horizon):
     task = dataclasses.replace(SMALL, horizon=horizon)
     table = task.evaluate(task.deployed(task.model(series, jax.random.key(0)), series), series)
@@ -350,9 +351,9 @@ def test_one_piece_has_the_errors_of_a_stream(chunk, series):
     first = model.lags + task.context - 1  # the first forecast that has its look-back
     ends = np.arange(first, part.shape[1] - task.horizon, task.EVERY)
     targets = part[:, :, np.array(model.targets)]
-    errors = []
+    stream, errors = jax.jit(lambda xs: model.forecasts_at(ends - model.lags, xs)), []
     for place, values in enumerate(part):
-        streamed = model.forecasts_at(ends - model.lags, values)
+        streamed = stream(values)
         came = np.stack([targets[place, t + 1 : t + 1 + task.horizon].ravel() for t in ends])
         errors.append(np.abs(streamed - came))
     np.testing.assert_allclose(validation(task, model, arrays), np.mean(errors), rtol=1e-4)

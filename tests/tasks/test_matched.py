@@ -20,8 +20,7 @@ def shapes(mixer, width, depth=1, heads=4, **options):
     return eqx.filter_eval_shape(lambda key: matched_model(5, 3, mixer=mixer, **sizes, **options, key=key), KEY)
 
 
-@pytest.mark.parametrize("predicts", ["step", "sequence"])
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("depth", "predicts"), [(1, "step"), (2, "sequence")])
 @pytest.mark.parametrize("width", [16, 32, 48, 64])
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_every_mixer_has_as_many_parameters_as_the_transformer(mixer, width, depth, predicts):

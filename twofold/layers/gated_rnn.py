@@ -186,6 +186,7 @@ def _gate(factors: Array) -> Array:
     return m * x
 
 
+@jax.jit
 def nu_of(lam: Array) -> Array:
     """nu = log(-log(lambda)), the inverse of lambda = exp(-exp(nu)).
 

@@ -141,11 +141,15 @@ def _cross_entropy(model, part: Sequences):
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, part.targets))
 
 
+@eqx.filter_jit
+def _measured(model, part: Sequences):
+    logits = last_outputs(model, part.tokens, part.lengths)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, part.targets)
+    return {"accuracy": jnp.mean(jnp.argmax(logits, 1) == part.targets), "cross-entropy": jnp.mean(losses)}
+
+
 def _measure(model: SequenceModel, part: Sequences) -> dict[str, float]:
-    logits = eqx.filter_jit(last_outputs)(model, jnp.asarray(part.tokens), jnp.asarray(part.lengths))
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(part.targets))
-    accuracy = jnp.mean(jnp.argmax(logits, 1) == part.targets)
-    return {"accuracy": float(accuracy), "cross-entropy": float(jnp.mean(losses))}
+    return {name: float(x) for name, x in _measured(model, jax.tree.map(jnp.asarray, part)).items()}
 
 
 def _statistics(part: Sequences) -> tuple[np.ndarray, np.ndarray]:

@@ -232,10 +232,13 @@ def _log_likelihoods(predicted: NextEvent, elapsed, marks):
     return predicted.log_density(elapsed), jnp.take_along_axis(predicted.log_marks, marks[..., None], -1)[..., 0]
 
 
+@jax.jit
+def _scores(predicted, elapsed, marks):
+    return *_log_likelihoods(predicted, elapsed, marks), predicted.mean(), predicted.log_marks
+
+
 def _metrics(part: EventSequences, predicted: NextEvent) -> dict[str, float]:
-    elapsed, marks = part.elapsed[:, 1:], part.marks[:, 1:]
-    of_time, of_mark = _log_likelihoods(predicted, jnp.asarray(elapsed), jnp.asarray(marks))
-    return _row(part, of_time, of_mark, predicted.mean(), predicted.log_marks)
+    return _row(part, *_scores(predicted, part.elapsed[:, 1:], part.marks[:, 1:]))
 
 
 def _row(part: EventSequences, of_time, of_mark, means, marks) -> dict[str, float]:

@@ -292,15 +292,16 @@ class Forecasting(Task[Series]):
     def _windowed_errors(self, model: Forecaster, part: Float[Array, "places time features"], lookback: int):
         places, starts = _windows(part.shape, lookback, model.horizon)
         last = np.array([self.context - 1])
-        error = eqx.filter_jit(self._errors)
         chunks = [slice(i, i + 256) for i in range(0, len(starts), 256)]  # all at once would need much memory
-        return _mean_errors([error(model, part, places[c], starts[c], last, lookback) for c in chunks])
+        return _mean_errors([_errors_of(self, model, part, places[c], starts[c], last, lookback) for c in chunks])
 
     def _streamed_errors(self, model: Forecaster, part: Float[Array, "places time features"], lookback: int):
         times = np.arange(self.context - 1, part.shape[1] - model.horizon - (lookback - self.context))
-        error = eqx.filter_jit(self._errors)
         return _mean_errors(
-            [error(model, part, np.array([place]), np.array([0]), times, part.shape[1]) for place in range(len(part))]
+            [
+                _errors_of(self, model, part, np.array([place]), np.array([0]), times, part.shape[1])
+                for place in range(len(part))
+            ]
         )
 
     def deployed(self, model: Forecaster, data: Series) -> Rescaled:
@@ -338,6 +339,9 @@ class Forecasting(Task[Series]):
     def example(self, data: Series) -> Float[Array, "time in"]:
         start = self._parts(data)[1]
         return jnp.asarray(data.values[0, start : start + 2 * self.context], jnp.float32)
+
+
+_errors_of = eqx.filter_jit(Forecasting._errors)  # compiled once for equal tasks
 
 
 def _windows(shape: tuple[int, ...], lookback: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
@@ -140,9 +141,13 @@ def _begun(task: Task[Data], data: Data, seeds: Sequence[int]) -> _Begun:
 def _deployed(task: Task[Data], data: Data, trained: Trained) -> list[Any]:
     """The model of each seed for raw data, or None for a seed whose training diverged."""
     return [
-        None if failed else task.deployed(jax.tree.map(lambda x, i=i: x[i], trained.models), data)
-        for i, failed in enumerate(trained.failed)
+        None if failed else task.deployed(_of_seed(trained.models, i), data) for i, failed in enumerate(trained.failed)
     ]
+
+
+@jax.jit
+def _of_seed(models, i):
+    return jax.tree.map(lambda x: x[i], models)
 
 
 def _fitted(task: Task, begun: _Begun, folder: Path | None, mesh: Mesh | None, progress: bool) -> Trained:
@@ -177,7 +182,7 @@ def _figures(
     return {
         "data": f"{data.name}: {data.notes}",
         "metrics": tables,
-        "parameters": count_parameters(jax.tree.map(lambda x: x[0], trained.models)),
+        "parameters": count_parameters(_of_seed(trained.models, 0)),
         "seconds": trained.seconds,
         "kept at step": [int(trained.steps[best]) if best >= 0 else None for best in trained.best],
         "streaming error": [None if model is None else streaming_error(model, tokens) for model in models],
@@ -192,8 +197,8 @@ def _both_faces(model: Layer, tokens):
 
 def streaming_error(model: Layer, tokens: Float[Array, "time in"]) -> float:
     """The largest difference between the outputs of `step` and of `prefill`, relative to the largest output."""
-    parallel, stepped = _both_faces(model, jnp.asarray(tokens))
-    return float(jnp.max(jnp.abs(parallel - stepped)) / jnp.max(jnp.abs(parallel)))
+    parallel, stepped = map(np.asarray, _both_faces(model, jnp.asarray(tokens)))
+    return float(np.max(np.abs(parallel - stepped)) / np.max(np.abs(parallel)))
 
 
 def _task_from(config: dict[str, Any]) -> Task:

@@ -19,7 +19,7 @@ Identity = dict[str, Any]
 
 def identity_of(population: Population, history: History) -> Identity:
     """A description of all that determines the results of a run, to the last bit."""
-    params, data, key = population.first()
+    params, data, key = population.shapes_of_one()
     return {
         "steps": int(history.ends[-1]),
         "steps between records": history.lengths[0],

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -184,5 +183,5 @@ def _check_finite(history: History) -> None:
 def _failed(params: Any, history: History) -> Bool[np.ndarray, " seeds"]:
     if history.validated:
         return np.array(history.best()) < 0
-    finite = [np.asarray(jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))) for x in jax.tree.leaves(params)]
+    finite = [np.all(np.isfinite(x), axis=tuple(range(1, x.ndim))) for x in map(np.asarray, jax.tree.leaves(params))]
     return ~np.all([*finite, np.isfinite(history.losses[:, history.completed - 1])], axis=0)

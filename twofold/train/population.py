@@ -54,9 +54,15 @@ class Population:
 
     def start(self) -> State:
         """The state before the first step."""
-        params = jax.tree.map(jnp.copy, self.params)  # because a stretch destroys its arguments
-        kept = jax.tree.map(jnp.copy, self.params) if self.validated else None
-        return State(params, jax.vmap(self.optimiser.init)(params), kept)
+
+        @jax.jit  # one small program in place of several for each shape
+        def begun(params):
+            copied, kept = (
+                jax.tree.map(jnp.copy, params) for _ in range(2)
+            )  # because a stretch destroys its arguments
+            return State(copied, jax.vmap(self.optimiser.init)(params), kept if self.validated else None)
+
+        return begun(self.params)
 
     def stretch(self, state: State, first: int, length: int) -> tuple[State, Float[Array, " seeds"]]:
         """The state after `length` more steps, and the mean loss of these steps. `first` steps were done before."""
@@ -82,10 +88,10 @@ class Population:
         assert self._validation is not None
         return self._validation(self.models(params), eqx.combine(data, self.data_static))
 
-    def first(self) -> tuple[Any, Any, PRNGKeyArray]:
-        """The parameters, data and key of the first seed."""
-        params, keys = jax.tree.map(lambda x: x[0], (self.params, self.keys))
-        return params, self.data if self.shared_data else jax.tree.map(lambda x: x[0], self.data), keys
+    def shapes_of_one(self) -> tuple[Any, Any, Any]:
+        """The shapes of the parameters, data and key of one seed."""
+        data = self.data if self.shared_data else _shapes_of_one(self.data)
+        return _shapes_of_one(self.params), data, _shapes_of_one(self.keys)
 
     def _stretch_of_all(self, params, optimiser, keys, data, first, length):
         train_one = partial(self._stretch_of_one, first=first, length=length)
@@ -118,3 +124,7 @@ class Population:
 @partial(jax.jit, donate_argnums=1)
 def _chosen(params, kept, better):
     return jax.tree.map(lambda x, y: jnp.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, y), params, kept)
+
+
+def _shapes_of_one(tree):
+    return jax.eval_shape(lambda tree: jax.tree.map(lambda x: x[0], tree), tree)

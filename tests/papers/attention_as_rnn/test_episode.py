@@ -7,7 +7,7 @@ from rich.console import Console
 from twofold import InputError
 from twofold.data.environments import make
 from twofold.papers.attention_as_rnn import episode
-from twofold.tasks import Classification, Control, train
+from twofold.tasks import Classification, Control, control, train
 from twofold.tasks.rollout import acting, rollout
 
 
@@ -16,7 +16,10 @@ def run(tmp_path_factory, write_control):
     folder = tmp_path_factory.mktemp("robot")
     small = {"width": 4, "depth": 1, "heads": 1, "window": 4, "steps": 2, "batch": 2, "measurements": 1}
     task = Control(env="inverted-pendulum", dataset=str(write_control(folder)), **small)
-    return folder / "run", train(task, folder / "run", progress=False)
+    with pytest.MonkeyPatch.context() as patch:  # what the policy is compared with is not what this is about
+        patch.setattr(control, "CLONING_STEPS", 5)
+        patch.setattr(control, "EPISODES", 2)
+        return folder / "run", train(task, folder / "run", progress=False)
 
 
 def test_it_is_played_and_drawn(run, pictures, capsys):

@@ -13,6 +13,7 @@ from twofold.papers.gated_rnn import architectures, figure4, figure5, training_c
 from twofold.papers.gated_rnn.architectures import GATED, LAYERED, LRUS, Contestant, Plan, chosen, compare
 from twofold.papers.gated_rnn.training_cell import ARCHITECTURES, IMITATION, REGRESSION, Training, sized
 from twofold.tasks.students.in_context_regression import loss_of_step, loss_of_steps, optimal_step
+from twofold.train.sweep import Workers
 
 TINY = Plan(
     parameters=(150,),
@@ -21,40 +22,28 @@ TINY = Plan(
 )
 
 
-@pytest.fixture
-def in_small(monkeypatch):
+def test_networks_are_trained_once_for_both_figures(tmp_path, threads, monkeypatch, pictures, capsys):
     monkeypatch.setattr(architectures, "SEQUENCES", {IMITATION: 60, REGRESSION: 200})
     monkeypatch.setattr(training_cell, "BATCH", 8)
     monkeypatch.setattr(architectures, "nearest_attention", partial(nearest_attention, max_heads=1))
-
-
-@pytest.mark.usefixtures("in_small")
-def test_networks_are_trained_once_for_both_figures(tmp_path, threads, monkeypatch, pictures, capsys):
     monkeypatch.setattr(architectures, "QUICK", TINY)
-    monkeypatch.setattr(architectures, "GATED", ("gated RNN, dense",))
-    for module, kinds in ((figure4, ("GRU",)), (figure5, ("GRU",))):
-        monkeypatch.setattr(module, "SHOWN" if module is figure4 else "LAYERED", kinds)
-    command = figure4.Command(quick=True, out=tmp_path, scheduler=threads.scheduler)
+    monkeypatch.setattr(architectures, "GATED", ())
+    monkeypatch.setattr(figure4, "SHOWN", ("GRU",))
+    monkeypatch.setattr(figure5, "LAYERED", ("GRU",))
     monkeypatch.setattr(figure4, "claims", lambda plan, contestants: [])
     monkeypatch.setattr(figure5, "claims", lambda plan, contestants: [])
-    command.run(Console(width=200))
-    printed = capsys.readouterr().out
-    assert "gated RNN, dense" in printed
-    assert "GRU x 2" in printed
+    figure4.Command(quick=True, out=tmp_path, scheduler=threads.scheduler).run(Console(width=200))
+    assert "GRU x 2" in capsys.readouterr().out
     written = json.loads((tmp_path / "figure4.json").read_text())
-    assert len(written["cells"]) == 2 * 2 * (1 + 2 + 1)
-    assert [len(pictures["figure4.png"].axes), len(pictures["figure4.png"].axes[0].lines)] == [4, 4 + 1]
-    figure5.Command(quick=True, out=tmp_path, scheduler="tcp://127.0.0.1:1").run(Console(width=200))
+    assert len(written["cells"]) == 2 * 2 * (2 + 1)
+    assert [len(pictures["figure4.png"].axes), len(pictures["figure4.png"].axes[0].lines)] == [4, 2 + 2]
+    nobody = Workers(scheduler="tcp://127.0.0.1:1")  # all is kept, so nobody is needed
+    figure5.Command(quick=True, out=tmp_path, scheduler=nobody.scheduler).run(Console(width=200))
     assert json.loads((tmp_path / "figure5.json").read_text())["cells"] == written["cells"]
     assert len(pictures["figure5.png"].axes) == 8
-
-
-@pytest.mark.usefixtures("in_small")
-def test_attention_is_found_in_attention(tmp_path, threads):
-    plan = TINY._replace(parameters=())
-    contestants, _ = compare(plan, (), tmp_path, threads)
-    for one in contestants:
-        assert one.name == "linear attention"
+    contestants, _ = compare(TINY, ("GRU",), tmp_path / "cells", nobody)
+    assert [one.name for one in contestants] == [*("GRU", "GRU x 2") * 2, *["linear attention"] * 2]
+    for one in contestants[-2:]:  # attention is found in attention
         np.testing.assert_allclose(one.figures["explained"], 1, atol=1e-6)
         np.testing.assert_allclose(one.figures["explained longer"], 1, atol=1e-6)
         assert np.all(one.figures["loss"] > 0)
@@ -108,13 +97,12 @@ def lrus(signs):
     ]
 
 
-@pytest.mark.parametrize("nearness", ["explained", "loss"])
-def test_the_correlation_has_its_sign_and_its_interval(nearness):
-    for sign in (1, -1):
-        found = figure5.correlation(lrus([sign] * 3), nearness)
-        assert found.networks == 12
-        assert sign * found.value > 0.9
-        assert found.low <= found.value <= found.high
+@pytest.mark.parametrize(("nearness", "sign"), [("explained", 1), ("loss", -1)])
+def test_the_correlation_has_its_sign_and_its_interval(nearness, sign):
+    found = figure5.correlation(lrus([sign] * 3), nearness)
+    assert found.networks == 12
+    assert sign * found.value > 0.9
+    assert found.low <= found.value <= found.high
     assert np.isnan(figure5.correlation([], nearness).value)
 
 

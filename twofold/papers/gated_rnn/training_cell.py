@@ -3,7 +3,7 @@
 import dataclasses
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +115,7 @@ class Training:
         return Cell(self.title, file, settings, partial(trained, self, file.with_suffix("").absolute()), cost)
 
 
+@cache
 def sized(training: Training, parameters: int) -> Training:
     """The training of an architecture with the one size whose model has the number of parameters that is nearest."""
 

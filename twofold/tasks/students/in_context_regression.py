@@ -1,5 +1,6 @@
 """Linear regression in context: each sequence is a problem of its own, to be solved from its examples (paper A, section 4)."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -134,6 +135,7 @@ def _difference(model, other, tokens, answers):
     return regression_loss(model, tokens, answers) - regression_loss(other, tokens, answers)
 
 
+@cache
 def loss_of_steps(steps: int, time: int = 12, in_size: int = 3) -> float:
     """The expected loss after several gradient steps of the best equal size, for entries of W with variance 1/d_x.
 
