@@ -55,11 +55,10 @@ class Population:
     def start(self) -> State:
         """The state before the first step."""
 
-        @jax.jit  # one small program in place of several for each shape
+        @jax.jit  # one program in place of several for each shape
         def begun(params):
-            copied, kept = (
-                jax.tree.map(jnp.copy, params) for _ in range(2)
-            )  # because a stretch destroys its arguments
+            # A stretch destroys its arguments. So these are copies.
+            copied, kept = (jax.tree.map(jnp.copy, params) for _ in range(2))
             return State(copied, jax.vmap(self.optimiser.init)(params), kept if self.validated else None)
 
         return begun(self.params)
