@@ -29,7 +29,7 @@ def test_it_is_played_and_drawn(run, pictures, capsys):
     steps = int(done.steps[0])
     assert f"asked for a return of 30, and reached {done.returns[0]:,.0f} in {steps} steps" in capsys.readouterr().out
     (line,) = pictures["episode.png"].axes[-1].lines
-    assert len(line.get_xdata()) == min(steps, episode.SHOWN + 1)
+    assert (line.get_label(), len(line.get_xdata())) == ("hinge", min(steps, episode.SHOWN + 1))
 
 
 def test_a_machine_that_renders_nothing_draws_the_joints(run, monkeypatch):
@@ -46,7 +46,16 @@ def test_a_machine_that_renders_nothing_draws_the_joints(run, monkeypatch):
     monkeypatch.setattr("twofold.tasks.rollout.make", lambda name, rendered: Blind(make(name)))
     played = episode.play(run[1].models[0], "inverted-pendulum", asked=30.0, seed=2)
     assert played.frames == []
-    assert np.all(np.isfinite(played.positions))
+    assert np.all(np.isfinite(played.angles["hinge"]))
+
+
+@pytest.mark.parametrize(("name", "joints"), [("hopper", 4), ("walker2d", 7), ("halfcheetah", 7), ("ant", 8)])
+def test_the_angles_are_those_of_all_hinges(name, joints):
+    robot = make(name)
+    robot.reset(seed=0)
+    angles = episode.angles_of(robot)
+    assert len(angles) == joints
+    assert set(angles.values()) <= set(robot.unwrapped.data.qpos.tolist())
 
 
 def test_only_policies_act(tmp_path, monkeypatch):

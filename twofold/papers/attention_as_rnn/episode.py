@@ -30,8 +30,10 @@ class Played(NamedTuple):
 
     value: float
     """The return."""
-    positions: Float[np.ndarray, "steps coordinates"]
-    """MuJoCo's coordinates of the robot before each step: where its trunk is, then the angles of its joints, in radians."""
+    steps: int
+    """How many steps the episode had."""
+    angles: dict[str, Float[np.ndarray, " steps"]]
+    """The angle of each joint before each step, in radians, by MuJoCo's name of the joint."""
     frames: list[UInt8[np.ndarray, "height width 3"]]
     """Pictures of the robot. There are none where nothing can be rendered."""
 
@@ -39,7 +41,7 @@ class Played(NamedTuple):
 def play(model: Layer, environment: str, *, asked: float, seed: int) -> Played:
     """Let a policy act for one episode, token by token."""
     when = set(np.linspace(0, SHOWN, FRAMES).astype(int).tolist())
-    positions: list[np.ndarray] = []
+    positions: list[dict[str, float]] = []
     frames: list[Any] = []
 
     def watch(robots: list[Any]) -> None:
@@ -47,10 +49,20 @@ def play(model: Layer, environment: str, *, asked: float, seed: int) -> Played:
         if len(positions) in when:
             with contextlib.suppress(Exception):  # what fails without a display differs between MuJoCo's ways to render
                 frames.append(robot.render())
-        positions.append(robot.unwrapped.data.qpos.copy())
+        positions.append(angles_of(robot))
 
     done = rollout(*acting(model, 1), environment, asked=asked, seeds=[seed], watch=watch)
-    return Played(float(done.returns[0]), np.array(positions), frames)
+    angles = {joint: np.array([each[joint] for each in positions]) for joint in positions[0]}
+    return Played(float(done.returns[0]), int(done.steps[0]), angles, frames)
+
+
+def angles_of(robot: Any) -> dict[str, float]:
+    """The angles of the hinges of a robot of MuJoCo, by their names, in radians."""
+    from mujoco import mjtJoint  # imported here, because it belongs to an extra
+
+    inside = robot.unwrapped
+    hinges = [inside.model.joint(i) for i in np.flatnonzero(inside.model.jnt_type == mjtJoint.mjJNT_HINGE)]
+    return {hinge.name: float(inside.data.qpos[hinge.qposadr[0]]) for hinge in hinges}
 
 
 @dataclasses.dataclass
@@ -81,9 +93,9 @@ class Command:
         played = play(model, task.env, asked=asked, seed=self.seed)
         file = self.out or self.folder / "episode.png"
         title = f"{ENVIRONMENTS[task.env].id}, {task.mixer}: asked for {asked:,.0f}, reached {played.value:,.0f}"
-        draw_episode(played.frames, played.positions, SHOWN, title).savefig(file)
+        draw_episode(played.frames, played.angles, SHOWN, title).savefig(file)
         missing = "" if played.frames else " No frames could be rendered, so it has the joints alone."
         console.print(
             f"The policy was asked for a return of {asked:,.0f}, and reached {played.value:,.0f} in"
-            f" {len(played.positions)} steps. The picture is {file}.{missing}"
+            f" {played.steps} steps. The picture is {file}.{missing}"
         )
