@@ -54,6 +54,12 @@ def test_seeds_trained_together_are_each_as_alone(run, tmp_path, assert_close):
     together = train(SMALL, tmp_path / "two", seeds=[1, 0], progress=False)
     assert_close(together.models[1], alone[0], rtol=1e-6)
     assert_close(load(tmp_path / "two" / "seed-0"), together.models[1])
+    task, metrics = evaluate_run(tmp_path / "two" / "seed-1")
+    assert (task, metrics) == (dataclasses.replace(SMALL, seed=1), together.tables[0])
+    with pytest.raises(InputError, match=r"several seeds; name the folder of one, such as .*seed-1"):
+        evaluate_run(tmp_path / "two")
+    with pytest.raises(InputError, match="has no seed-2"):
+        evaluate_run(tmp_path / "two" / "seed-2")
 
 
 def test_streaming_a_test_sequence_gives_the_parallel_prediction(run, assert_close):

@@ -11,9 +11,8 @@ from jaxtyping import ArrayLike, Float
 from ..errors import InputError
 from ..layers import Layer
 from ..saving import load
-from ..tasks.run import load_run
+from ..tasks.run import load_run, settings_of
 from ..tasks.words import Words
-from ..train import described_run
 
 ALLOWED = 1e-4
 """The largest difference between the answers of ONNX Runtime and of JAX, as a part of the largest answer."""
@@ -22,12 +21,12 @@ ALLOWED = 1e-4
 def export_run(folder: Path | str, file: Path | str, *, prefill: bool = False) -> None:
     """Write the model of the run in `folder` with `export_onnx`. The metadata have the settings of the run, and its words.
 
-    **Raises:** as `export_onnx`; `InputError` for a folder that is not the folder of a finished run with one seed.
+    **Raises:** as `export_onnx`; `InputError` for a folder that is not the folder of a finished run, or has several seeds.
     """
     from . import export_onnx  # the libraries for it may be missing
 
     try:
-        settings = described_run(folder)
+        settings = settings_of(folder)
     except OSError as error:
         raise InputError(f"{folder} is not the folder of a run: {error}") from error
     words = Words.read(folder).as_json()
@@ -40,7 +39,7 @@ def verify(folder: Path | str, file: Path | str, tokens: int) -> tuple[int, floa
     If the test part has fewer tokens, they are repeated. A graph of sequences gets at least one more token than its blocks
     have, so that all parts of it run.
 
-    **Raises:** `InputError` for a folder that is not the folder of a finished run with one seed.
+    **Raises:** `InputError` for a folder that is not the folder of a finished run, or has several seeds.
     """
     from . import OnnxStream
     from .blocks import BLOCK

@@ -209,13 +209,33 @@ def _task_from(config: dict[str, Any]) -> Task:
     return kind(**fields | {name: Path(fields[name]) for name in paths if fields.get(name) is not None})
 
 
-def load_run(folder: Path | str) -> tuple[Task, Layer, Any]:
-    """Read a finished run: its task, its model, and the data that it names.
+def settings_of(folder: Path | str) -> dict[str, Any]:
+    """The settings of the run in a folder. If it is the folder of one of several seeds, they are those of the run around it.
 
-    **Raises:** `InputError` if the folder is not the folder of a run with one seed, or is damaged.
+    **Raises:** `InputError` for the folder around several seeds, and if run.json is damaged; `OSError` if it cannot be read.
+    """
+    folder = Path(folder)
+    if folder.name.startswith("seed-") and not (folder / "run.json").exists():
+        config = described_run(folder.parent)
+        seeds = {f"seed-{seed}": seed for seed in config.pop("seeds", [])}
+        if folder.name not in seeds:
+            raise InputError(f"the run in {folder.parent} has no {folder.name}")
+        return config | {"seed": seeds[folder.name]}
+    config = described_run(folder)
+    if "seeds" in config:
+        raise InputError(
+            f"{folder} has several seeds; name the folder of one, such as {folder}/seed-{config['seeds'][0]}"
+        )
+    return config
+
+
+def load_run(folder: Path | str) -> tuple[Task, Layer, Any]:
+    """Read a finished run: its task, its model, and the data that it names. Each of several seeds has a folder of its own.
+
+    **Raises:** `InputError` if the folder is not the folder of a run, has several seeds, or is damaged.
     """
     try:
-        task = _task_from(described_run(folder))
+        task = _task_from(settings_of(folder))
         task.check()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not the folder of a run that can be evaluated: {error}") from error
@@ -233,7 +253,7 @@ def load_run(folder: Path | str) -> tuple[Task, Layer, Any]:
 def evaluate_run(folder: Path | str) -> tuple[Task, Metrics]:
     """Measure the saved model of the run in `folder` again, on the data that the run names. Return the task and its metrics.
 
-    **Raises:** `InputError` if the folder is not the folder of a run with one seed, or is damaged.
+    **Raises:** `InputError` as `load_run`.
     """
     task, model, data = load_run(folder)
     return task, task.evaluate(model, data)
