@@ -191,7 +191,7 @@ def test_help_of_a_task_has_its_settings(task, capsys):
         ("train control --env humanoid", "humanoid"),
         ("train control --context 0", "context is 0"),
         ("data control --steps 0", "steps is 0"),
-        ("data control --env ant", "twofold has no behaviour policies of ant; --search finds some"),
+        ("data control --env inverted-pendulum", "twofold has no behaviour policies of inverted-pendulum; --search"),
         ("data weather", "weather"),
         ("train", "subcommand"),
         ("train regression", "regression"),

@@ -139,8 +139,8 @@ def test_a_recording_is_kept_and_one_that_was_stopped_is_made_again(chosen, tmp_
 
 
 def test_an_environment_without_policies_and_a_broken_file_are_refused(tmp_path):
-    with pytest.raises(InputError, match="twofold has no behaviour policies of ant; --search finds some"):
-        policies_of("ant")
+    with pytest.raises(InputError, match="twofold has no behaviour policies of inverted-pendulum; --search finds"):
+        policies_of("inverted-pendulum")
     write_arrays(tmp_path / "file", {"a": np.ones(3)}, {})
     (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-5])
     with pytest.raises(InputError, match="file cannot be read: "):

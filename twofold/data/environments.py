@@ -26,6 +26,8 @@ class Environment(NamedTuple):
     steps: int = 1000
     """An episode ends after this many steps."""
     options: dict[str, Any] = {}  # noqa: RUF012  nobody changes it
+    camera: str | None = "track"
+    """The camera for pictures, by its name in MuJoCo's model. This one stays with the robot."""
 
     def score(self, value: float) -> float | None:
         """D4RL's normalised score of a return: 0 is the random policy, and 100 the expert."""
@@ -39,7 +41,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "hopper": Environment("Hopper-v5", -20.272305, 3234.3, survival=1.0),
     "walker2d": Environment("Walker2d-v5", 1.629008, 4592.3, survival=1.0),
     "ant": Environment("Ant-v5", -325.6, 3879.7, survival=1.0, options={"include_cfrc_ext_in_observation": False}),
-    "inverted-pendulum": Environment("InvertedPendulum-v5"),
+    "inverted-pendulum": Environment("InvertedPendulum-v5", camera=None),
 }
 """The environments by the names that commands use. The pendulum is learned in seconds, and is for trying things out."""
 
@@ -55,8 +57,8 @@ def make(name: str, *, rendered: bool = False) -> "gymnasium.Env":
     import gymnasium  # imported here, because it belongs to an extra
 
     environment = ENVIRONMENTS[name]
-    mode = "rgb_array" if rendered else None
-    return gymnasium.make(environment.id, disable_env_checker=True, render_mode=mode, **environment.options)
+    pictures = {"render_mode": "rgb_array", "camera_name": environment.camera} if rendered else {}
+    return gymnasium.make(environment.id, disable_env_checker=True, **environment.options, **pictures)
 
 
 def bounds(environment: "gymnasium.Env") -> tuple[Float[np.ndarray, " actions"], Float[np.ndarray, " actions"]]:
