@@ -57,7 +57,7 @@ def make(name: str, *, rendered: bool = False) -> "gymnasium.Env":
     import gymnasium  # imported here, because it belongs to an extra
 
     environment = ENVIRONMENTS[name]
-    pictures = {"render_mode": "rgb_array", "camera_name": environment.camera} if rendered else {}
+    pictures: dict[str, Any] = {"render_mode": "rgb_array", "camera_name": environment.camera} if rendered else {}
     return gymnasium.make(environment.id, disable_env_checker=True, **environment.options, **pictures)
 
 
