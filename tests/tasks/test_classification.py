@@ -56,7 +56,7 @@ def test_seeds_trained_together_are_each_as_alone(run, tmp_path, assert_close):
     assert_close(load(tmp_path / "two" / "seed-0"), together.models[1])
     task, metrics = evaluate_run(tmp_path / "two" / "seed-1")
     assert (task, metrics) == (dataclasses.replace(SMALL, seed=1), together.tables[0])
-    with pytest.raises(InputError, match=r"several seeds; name the folder of one, such as .*seed-1"):
+    with pytest.raises(InputError, match=r"several seeds were trained there; name the folder of one, as .*seed-1"):
         evaluate_run(tmp_path / "two")
     with pytest.raises(InputError, match="has no seed-2"):
         evaluate_run(tmp_path / "two" / "seed-2")

@@ -224,7 +224,7 @@ def settings_of(folder: Path | str) -> dict[str, Any]:
     config = described_run(folder)
     if "seeds" in config:
         raise InputError(
-            f"{folder} has several seeds; name the folder of one, such as {folder}/seed-{config['seeds'][0]}"
+            f"several seeds were trained there; name the folder of one, as {folder}/seed-{config['seeds'][0]}"
         )
     return config
 
